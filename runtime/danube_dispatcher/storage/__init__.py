@@ -43,7 +43,7 @@ def identity(url: str) -> str:
     return f"{scheme}:{os.path.realpath(rest) if scheme == 'sqlite' else ''}"
 
 
-def _parse(url: str) -> tuple[str, str]:
+def _parse(url: object) -> tuple[str, str]:
     if not isinstance(url, str):
         raise InvalidArgument("store", f"needs a URL such as 'sqlite:queue.db' or 'memory:', not {url!r}")
     scheme, colon, rest = url.partition(":")
