@@ -1,0 +1,42 @@
+# Every target works from a clean clone: the first one run makes .venv, with a python3 >= 3.11 (another: make PYTHON=python3.13 …).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint check diagrams wheel wheel-test format
+
+demo: $(READY)
+	$(BIN)/danube-dispatcher demo
+
+test: $(READY)
+	$(BIN)/pytest -q -m "not packaging"
+
+lint: $(READY)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+
+check: lint test
+
+format: $(READY)
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+diagrams: $(READY)
+	$(BIN)/python diagrams/draw.py
+
+wheel: $(READY)
+	$(BIN)/python -m build
+
+wheel-test: $(READY)
+	$(BIN)/pytest -q -m packaging
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "needs Python 3.11 or newer; '$(PYTHON)' is not. Name one: make PYTHON=python3.13 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'  # the first with --group
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@

@@ -1,0 +1,21 @@
+"""Every async test runs under virtual time (tests/virtual.py) unless it is marked `real_time`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import hypothesis
+import pytest
+
+from virtual import VirtualLoop
+
+# a deadline would measure the machine; the profile that Hypothesis chose (in CI: without chance) stays otherwise
+hypothesis.settings.register_profile("danube", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("danube")
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.get_closest_marker("real_time"):
+        return {"real": asyncio.new_event_loop}
+    return {"virtual": VirtualLoop}
