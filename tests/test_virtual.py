@@ -72,8 +72,8 @@ def test_waiting_for_nothing_is_a_deadlock_that_says_where() -> None:
 def test_a_heartbeat_alone_does_not_hide_a_deadlock() -> None:
     async def stuck() -> None:
         async def beat() -> None:
-            while True:
-                await asyncio.sleep(0.5)
+            while await asyncio.sleep(0.5, True):
+                pass
 
         loop().limit = 60
         task = asyncio.create_task(beat())

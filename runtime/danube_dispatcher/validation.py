@@ -38,6 +38,8 @@ MAX_REASON = 1000
 DEFAULT_FLUSH_INTERVAL = 5.0
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")  # neither \w nor $: they let in letters of every script, and a line feed at the end
+_SINGLE: tuple[type, ...] = (Message, bytes, bytearray, memoryview, str, Mapping)
+"""Iterables that nobody means as several messages."""
 _SHOWN = 80
 
 
@@ -50,9 +52,7 @@ def check_topic_name(value: object, name: str = "topic") -> str:
         raise InvalidArgument(name, f"needs a string such as '/default/orders', not {_shown(value)}")
     parts = value.split("/")
     if len(parts) != 3 or parts[0] or not all(map(_is_name, parts[1:])):
-        raise InvalidArgument(
-            name, f"needs '/namespace/name', both of A-Z a-z 0-9 _ . - and neither '.' nor '..', as in '/default/orders'; not {_shown(value)}"
-        )
+        raise InvalidArgument(name, f"needs '/namespace/name', both of A-Z a-z 0-9 _ . - and neither '.' nor '..', not {_shown(value)}")
     if len(value) > MAX_NAME:
         raise InvalidArgument(name, f"needs at most {MAX_NAME} characters, not {len(value)}")
     return str.__str__(value)
@@ -88,20 +88,20 @@ def check_max_payload(value: object) -> int:
 def check_message(payload: object, key: object = None, attributes: object = None, *, max_payload: int = MAX_PAYLOAD) -> Message:
     """A message to publish, which shares nothing with the caller that could change."""
     if not isinstance(payload, bytes):
-        raise InvalidArgument("payload", f"needs bytes, not {type(payload).__name__}; encode text with .encode(), copy a buffer with bytes(...)")
+        raise InvalidArgument("payload", f"needs bytes, not {_kind(payload)}; encode text with .encode(), copy a buffer with bytes(...)")
     if len(payload) > max_payload:
         raise InvalidArgument(
-            "payload", f"needs at most {max_payload} bytes, not {len(payload)}; store the content elsewhere, or open the topic with a larger max_payload"
+            "payload", f"needs at most {max_payload} bytes, not {len(payload)}; open the topic with a larger max_payload, or keep the content elsewhere"
         )
     if type(payload) is not bytes:
         payload = bytes(payload)
-    return Message(payload, None if key is None else _check_key(key), _check_attributes(attributes) if attributes else _no_attributes(attributes))
+    return Message(payload, None if key is None else _check_key(key), NO_ATTRIBUTES if attributes is None else _check_attributes(attributes))
 
 
 def check_messages(items: object, *, max_payload: int = MAX_PAYLOAD) -> list[Message]:
     """The items of `publish_many`: payloads, or messages of which payload, key and attributes count. All are looked at before the first is published."""
-    if isinstance(items, Message | bytes | bytearray | memoryview | str | Mapping) or not isinstance(items, Iterable):
-        raise InvalidArgument("items", f"needs an iterable of bytes or Messages, not {type(items).__name__}; publish() takes a single message")
+    if isinstance(items, _SINGLE) or not isinstance(items, Iterable):
+        raise InvalidArgument("items", f"needs an iterable of bytes or Messages, not {_kind(items)}; publish() takes a single message")
     messages: list[Message] = []
     for item in cast("Iterable[object]", items):
         try:
@@ -118,18 +118,14 @@ def _check_key(value: object) -> str:
     return key
 
 
-def _no_attributes(value: object) -> Mapping[str, str]:
-    if value is None or isinstance(value, Mapping):
-        return NO_ATTRIBUTES
-    raise InvalidArgument("attributes", f"needs a mapping of strings to strings, or None, not {_shown(value)}")
-
-
 def _check_attributes(value: object) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
         raise InvalidArgument("attributes", f"needs a mapping of strings to strings, or None, not {_shown(value)}")
     attributes = cast("Mapping[object, object]", value)
     if len(attributes) > MAX_ATTRIBUTES:
         raise InvalidArgument("attributes", f"needs at most {MAX_ATTRIBUTES}, not {len(attributes)}")
+    if not attributes:
+        return NO_ATTRIBUTES
     clean: dict[str, str] = {}
     total = 0
     for name, content in attributes.items():
@@ -183,17 +179,17 @@ def check_opening(
     flush_interval: object = None,
 ) -> Opening:
     """The arguments of `subscribe` on `topic`, with its defaults filled in: those of FailurePolicy, and 5 s between flushes."""
-    name, type, reliable = check_subscription_name(name), choice("type", type, TYPES), check_flag("reliable", reliable)
-    if not reliable:
+    durable = check_flag("reliable", reliable)
+    if not durable:
         for argument, value in (("policy", policy), ("rate_limit", rate_limit), ("rate_burst", rate_burst), ("flush_interval", flush_interval)):
             if value is not None:
                 raise InvalidArgument(argument, "needs reliable=True: a non-reliable subscription hands over once, at once, and keeps nothing")
         if start != "latest":
             raise InvalidArgument("start", f"needs 'latest' with reliable=False, not {_shown(start)}: a non-reliable subscription reads no log")
     return Opening(
-        name,
-        cast("SubscriptionType", type),
-        reliable,
+        check_subscription_name(name),
+        cast("SubscriptionType", choice("type", type, TYPES)),
+        durable,
         check_start(start),
         check_policy(policy, topic),
         check_rate_limit(rate_limit),
@@ -227,13 +223,12 @@ def check_rate_limit(value: object) -> float | None:
 
 
 def check_burst(value: object, rate_limit: object) -> float | None:
-    """How many messages may go at once; by default one second's worth, and always one."""
-    limit = check_rate_limit(rate_limit)
-    if limit is None:
-        if value is not None:
-            raise InvalidArgument("rate_burst", "needs a rate_limit beside it")
+    """How many messages may go at once. None: the engine chooses."""
+    if value is None:
         return None
-    return max(1.0, limit) if value is None else float(count("rate_burst", value))
+    if rate_limit is None:
+        raise InvalidArgument("rate_burst", "needs a rate_limit beside it")
+    return float(count("rate_burst", value))
 
 
 def check_flush_interval(value: object) -> float:
@@ -288,10 +283,14 @@ def check_flag(name: str, value: object) -> bool:
     return value
 
 
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
 def _shown(value: object) -> str:
     """What an error shows of a value: enough to recognise it."""
     try:
         text = repr(value)
     except Exception:  # of an object of the user's, or an int with more digits than Python cares to print
-        text = f"<{type(value).__name__}>"
+        text = f"<{_kind(value)}>"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
