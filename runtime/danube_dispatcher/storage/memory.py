@@ -7,14 +7,13 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from types import MappingProxyType
 from typing import TypeVar
 
 from danube_statemachines import DanubeError, Progress
 
-from ..messages import NO_ATTRIBUTES, Message
+from ..messages import Message
 from .protocols import READ_BYTES, READ_MESSAGES, Batch, Lease, Occupied, Request, Row, Spec, Watcher
-from .rules import Tenure, Watchers, advanced, closed, fenced, no_subscription, no_topic, occupied
+from .rules import Tenure, Watchers, advanced, closed, fenced, frozen, no_subscription, no_topic, occupied, sound
 
 T = TypeVar("T")
 
@@ -38,9 +37,7 @@ class MemoryLog:
         now = self._store.now()
         offsets = range(self.head, self.head + len(messages))
         kept = [
-            # a copy: neither the publisher's dict nor one consumer may change what the next one reads
-            Message(payload, key, MappingProxyType(dict(attributes)) if attributes else NO_ATTRIBUTES, self.topic, offset, now)
-            for offset, (payload, key, attributes, *_) in zip(offsets, messages, strict=True)
+            Message(payload, key, frozen(attributes), self.topic, offset, now) for offset, (payload, key, attributes, *_) in zip(offsets, messages, strict=True)
         ]
         self._messages += kept
         self.head = offsets.stop
@@ -208,7 +205,7 @@ class MemoryStore:
         if row is None:
             raise no_subscription(topic, subscription)
         self._request += 1
-        self._requests[self._request] = Request(self._request, row.tenure.epoch, action), None
+        self._requests[self._request] = Request(self._request, row.tenure.epoch, sound(action)), None
         return self._request
 
     async def asked(self, epochs: Sequence[int]) -> list[Request]:
@@ -220,7 +217,7 @@ class MemoryStore:
 
     def _answer(self, request: int, answer: str) -> None:
         if request in self._requests:
-            self._requests[request] = self._requests[request][0], answer
+            self._requests[request] = self._requests[request][0], sound(answer)
 
     async def answered(self, request: int, *, withdraw: bool = False) -> str | None:
         self.check()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from danube_statemachines import Progress
 
 from ..errors import Closed, Fenced, StoreNotFound, SubscriptionMismatch, SubscriptionNotFound
-from ..messages import Message
+from ..messages import NO_ATTRIBUTES, Message
 from .protocols import Lease, Occupied, Spec, Watcher
 
 log = logging.getLogger("danube_dispatcher")
@@ -61,6 +62,16 @@ def no_topic(url: str, topic: str) -> StoreNotFound:
 
 def closed(url: str) -> Closed:
     return Closed(f"store {url} was closed; open it again")
+
+
+def sound(text: str) -> str:
+    """Text that any back end can keep: what is no character is written out."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def frozen(attributes: Mapping[str, str]) -> Mapping[str, str]:
+    """A copy: neither the publisher's dict nor one reader may change what the next one reads."""
+    return MappingProxyType(dict(attributes)) if attributes else NO_ATTRIBUTES
 
 
 class Watchers:

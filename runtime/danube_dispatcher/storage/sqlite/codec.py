@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from struct import Struct
+from types import MappingProxyType
 
 from danube_statemachines import Held, Progress
 
-from ...messages import Message
+from ...messages import NO_ATTRIBUTES, Message
 from ..protocols import READ_MESSAGES
 
 _PLACE = Struct("<qdi").pack
+_parse = json.JSONDecoder().raw_decode  # half the time of json.loads, which first looks for what is never there
 
 COLUMNS = "id, published_at, key, attributes, payload, checksum"
 _WIDTH = len(COLUMNS.split(","))
@@ -21,14 +23,13 @@ _ROW = f"({', '.join('?' * _WIDTH)})"
 
 
 def checksum(seed: int, row: int, published_at: float, key: str | None, attributes: str, payload: bytes) -> int:
-    """Of a message's row. The length of the key keeps apart what would otherwise run together."""
+    """Of a message's row. The length of the key keeps it apart from what follows."""
     if key is None:
-        total = zlib.crc32(_PLACE(row, published_at, -1), seed)
+        total, text = zlib.crc32(_PLACE(row, published_at, -1), seed), attributes
     else:
-        encoded = key.encode()
-        total = zlib.crc32(encoded, zlib.crc32(_PLACE(row, published_at, len(encoded)), seed))
-    if attributes:
-        total = zlib.crc32(attributes.encode(), total)
+        total, text = zlib.crc32(_PLACE(row, published_at, len(key)), seed), key + attributes
+    if text:
+        total = zlib.crc32(text.encode(), total)
     return zlib.crc32(payload, total)
 
 
@@ -36,9 +37,17 @@ def encode(seed: int, first: int, published_at: float, messages: Sequence[Messag
     """The values of consecutive rows from id `first` on, one after the other."""
     values: list[object] = []
     for row, (payload, key, attributes, *_) in enumerate(messages, first):
-        text = json.dumps(dict(attributes)) if attributes else ""
+        text = encode_attributes(attributes)
         values += (row, published_at, key, text, payload, checksum(seed, row, published_at, key, text, payload))
     return values
+
+
+def encode_attributes(attributes: Mapping[str, str]) -> str:
+    return json.dumps(dict(attributes)) if attributes else ""
+
+
+def decode_attributes(text: str) -> Mapping[str, str]:
+    return MappingProxyType(_parse(text)[0]) if text else NO_ATTRIBUTES
 
 
 def insert(connection: sqlite3.Connection, values: Sequence[object]) -> None:

@@ -11,7 +11,7 @@ from danube_statemachines import Progress
 
 from ...errors import CursorUnreadable
 from ..protocols import Lease, Occupied, Request, Row, Spec
-from ..rules import Tenure, advanced, fenced, no_subscription, no_topic, occupied
+from ..rules import Tenure, advanced, fenced, no_subscription, no_topic, occupied, sound
 from .codec import decode_progress, encode_held, progress_checksum
 
 _OWNED = "epoch = ? AND owner <> ''"
@@ -110,7 +110,7 @@ class Leases:
         asked = connection.execute(
             "INSERT INTO requests (epoch, action) SELECT epoch, ? FROM subscriptions JOIN topics ON topics.id = topic"
             " WHERE topics.name = ? AND subscriptions.name = ? RETURNING id",
-            (action, topic, subscription),
+            (sound(action), topic, subscription),
         ).fetchall()
         if not asked:
             raise no_subscription(topic, subscription)
@@ -124,14 +124,16 @@ class Leases:
         return [Request(*row) for row in found.fetchall()]
 
     def answer(self, connection: sqlite3.Connection, request: int, answer: str) -> None:
-        connection.execute("UPDATE requests SET answer = ? WHERE id = ?", (answer, request))
+        connection.execute("UPDATE requests SET answer = ? WHERE id = ?", (sound(answer), request))
 
     def answered(self, connection: sqlite3.Connection, request: int) -> str | None:
         found = connection.execute("SELECT answer FROM requests WHERE id = ?", (request,)).fetchall()
         return found[0][0] if found else None
 
-    def forget(self, connection: sqlite3.Connection, request: int) -> None:
+    def take_answer(self, connection: sqlite3.Connection, request: int) -> str | None:
+        answer = self.answered(connection, request)
         connection.execute("DELETE FROM requests WHERE id = ?", (request,))
+        return answer
 
     def _next_epoch(self, connection: sqlite3.Connection) -> int:
         ((epoch,),) = connection.execute("UPDATE store SET epoch = epoch + 1 RETURNING epoch").fetchall()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 from typing import Protocol
 
 from ...errors import StoreDamaged
 from ...messages import NO_ATTRIBUTES, Message
 from ..protocols import READ_BYTES, READ_MESSAGES, Batch, Watcher
-from ..rules import Watchers
-from .codec import COLUMNS, checksum, encode, insert
+from ..rules import Watchers, frozen
+from .codec import COLUMNS, checksum, decode_attributes, encode, insert
 from .errors import translate
 from .schema import OFFSET_BITS
 from .writer import Append, Group, Writer
@@ -53,7 +51,7 @@ class SqliteLog:
         if start >= head:
             return Batch([], start)
         try:
-            rows = self._store.reader.execute(_SELECT, (self._first_row + start, self._first_row + head, messages))
+            rows = self._store.reader.execute(_SELECT, (self._first_row + max(start, 0), self._first_row + head, messages))
             try:
                 found, all_seen = self._decode(rows, size)
             finally:
@@ -77,8 +75,7 @@ class SqliteLog:
                 raise StoreDamaged(
                     self._store.url, f"message {row - first_row} of {topic} is not what was written; restore the file, with its -wal, from a copy"
                 )
-            known = MappingProxyType(json.loads(attributes)) if attributes else NO_ATTRIBUTES
-            found.append(Message(payload, key, known, topic, row - first_row, published_at))
+            found.append(Message(payload, key, decode_attributes(attributes) if attributes else NO_ATTRIBUTES, topic, row - first_row, published_at))
         return found, True
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
@@ -93,8 +90,7 @@ class SqliteLog:
             committed: list[Message] = []
             for append in appends:
                 for payload, key, attributes, *_ in append.messages:
-                    known = MappingProxyType(dict(attributes)) if attributes else NO_ATTRIBUTES
-                    committed.append(Message(payload, key, known, self.topic, offset, published_at))
+                    committed.append(Message(payload, key, frozen(attributes), self.topic, offset, published_at))
                     offset += 1
             self._watchers.call(committed)
 

@@ -21,6 +21,8 @@ from .errors import DAMAGED, READ_ONLY, translate
 
 APPLICATION_ID = int.from_bytes(b"DNBE", "big")
 VERSION = 1
+NEEDED = (3, 38)
+"""SQLite's version: STRICT came with 3.37, JSON functions in every build with 3.38."""
 OFFSET_BITS = 40
 """A message's row is `topic << OFFSET_BITS | offset`: one table, and a topic's messages side by side in it."""
 
@@ -85,6 +87,9 @@ class Opened(NamedTuple):
 
 def open_file(url: str, path: str, *, create: bool, busy: float) -> Opened:
     """Open the store at `path`, building it first if it is missing and `create`. Raises a StoreError."""
+    if sqlite3.sqlite_version_info < NEEDED:
+        needed, present = ".".join(map(str, NEEDED)), sqlite3.sqlite_version
+        raise StoreUnavailable(url, f"needs SQLite {needed} or newer, and this Python has {present}; use another Python")
     path = os.path.realpath(path)
     try:
         if not _exists(url, path):

@@ -152,10 +152,9 @@ class SqliteStore:
         return self._write(lambda connection: self._leases.answer(connection, request, answer))
 
     async def answered(self, request: int, *, withdraw: bool = False) -> str | None:
-        answer = self._read(lambda reader: self._leases.answered(reader, request))
-        if answer is not None or withdraw:
-            await self._write(lambda connection: self._leases.forget(connection, request))
-        return answer
+        if not withdraw and self._read(lambda reader: self._leases.answered(reader, request)) is None:
+            return None
+        return await self._write(lambda connection: self._leases.take_answer(connection, request))
 
     # ---- how ----
 

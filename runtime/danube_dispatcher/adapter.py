@@ -1,0 +1,379 @@
+"""Between a machine and the event loop: a step, and a loop that carries out effects and feeds the answers back.
+
+An acknowledgement drives the machine in its caller's stack, and the next message is in its consumer's box before the caller goes on.
+The adapter assigns no state and branches on none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+from typing import Literal, TypeVar
+
+from danube_statemachines import (
+    Declaration,
+    DeliveryId,
+    Extend,
+    FailurePolicy,
+    Held,
+    Lost,
+    Nack,
+    NonReliable,
+    Reliable,
+    Replaced,
+    Resumed,
+    Settlement,
+    Stale,
+)
+
+from .clock import NEVER, Watchdog
+from .consumer import Consumer
+from .counts import Counts
+from .delivery import Delivery
+from .engine import SubscriptionEngine
+from .errors import ConsumerReplaced, UsageError
+from .messages import Message
+from .observer import ObservedPort, Observer
+
+E = TypeVar("E")
+Outcome = Literal["sent", "dropped", "no_consumer"]
+
+
+class Adapter:
+    """What both kinds have: the boxes of the attached consumers, by session."""
+
+    machine: Reliable | NonReliable
+    message: Message
+
+    def __init__(self, port: ObservedPort | None) -> None:
+        self.boxes: dict[int, Consumer] = {}
+        self.counts = Counts()
+        self._sessions = count(1)
+        self._port = port
+
+    def find(self, name: str) -> Consumer | None:
+        return next((box for box in self.boxes.values() if box.name == name), None)
+
+    def check(self) -> None:
+        """An observer runs inside a step, which must end before the next begins."""
+        if self._port is not None and self._port.observing:
+            raise UsageError("an observer may not call back into the dispatcher it watches")
+
+    def begin(self) -> float:
+        """The time of the step that begins; what time ends by itself has ended."""
+        return 0.0
+
+    def run(self, trigger: Callable[[E], bool], event: E, now: float) -> None:
+        """One event, and everything that follows from it."""
+        trigger(event)
+
+    def attach(self, consumer: Consumer) -> None:
+        """A newcomer joins; under an attached name it takes over."""
+        self.check()
+        now = self.begin()
+        old = self.find(consumer.name)
+        consumer.session = next(self._sessions)
+        consumer.active = not self.machine.selection.announces
+        self.boxes[consumer.session] = consumer
+        if old is None:
+            self.run(self.machine.consumer_added, consumer.session, now)
+        else:
+            gone = Replaced(old.session, consumer.session, self._take_leave(old))
+            old.end(ConsumerReplaced(old.name, "a new consumer of this name has taken over; what this one held goes to it"))
+            self.run(self.machine.consumer_replaced, gone, now)
+
+    def detach(self, consumer: Consumer, *, blame: bool = True) -> None:
+        """Lose a consumer: what it held goes on to others."""
+        self.check()
+        now = self.begin()
+        gone = Lost(consumer.session, self._take_leave(consumer) and blame)
+        consumer.end()
+        self.run(self.machine.consumer_lost, gone, now)
+
+    def disconnect(self) -> None:
+        """End all consumers; what they held is charged to nobody."""
+        for box in list(self.boxes.values()):
+            self.detach(box)
+
+    def close(self, error: Exception | None = None) -> None:
+        """End the machine and all consumers, with an error or without."""
+        self.run(self.machine.close, None, self.begin())
+        boxes, self.boxes = list(self.boxes.values()), {}
+        for box in boxes:
+            box.end(error)
+
+    def _take_leave(self, consumer: Consumer) -> bool:
+        """Whether the consumer had taken the open delivery out of its box, which is closed here."""
+        del self.boxes[consumer.session]
+        return False
+
+    # effects
+
+    def active_changed(self, session: int | None) -> None:
+        for each, box in self.boxes.items():
+            box.active = each == session
+
+    def transition(self, trigger: str, source: str, dest: str) -> None:
+        raise AssertionError("only observed machines tell, and they tell their observer")
+
+
+class ReliableAdapter(Adapter):
+    """Drives a reliable machine, and is its port."""
+
+    machine: Reliable
+
+    def __init__(
+        self, declaration: Declaration[Reliable], policy: FailurePolicy, engine: SubscriptionEngine, observer: Observer | None, watchdog: Watchdog
+    ) -> None:
+        port = None if observer is None else ObservedPort(declaration.title, self, observer)
+        super().__init__(port)
+        if port is None:
+            self.machine = declaration.lean(self, policy, epoch=engine.lease.epoch)
+        else:
+            self.machine = declaration.observed(port, policy, epoch=engine.lease.epoch)
+        self.engine = engine
+        self.core = engine.core
+        self.armed = NEVER
+        self._change: asyncio.Future[None] | None = None
+        self._watchdog = watchdog
+        self._clock = asyncio.get_running_loop().time
+        self._alarm = NEVER
+        self._asked = False
+        self._charged = False
+
+    def begin(self) -> float:
+        now = self.machine.now = self._clock()
+        if now >= self._alarm:
+            self._late(now)
+        return now
+
+    def step(self, trigger: Callable[[E], bool], event: E) -> None:
+        self.run(trigger, event, self.begin())
+
+    def run(self, trigger: Callable[[E], bool], event: E, now: float) -> None:
+        trigger(event)
+        if self._asked or self.core.attention:
+            self._follow(now)
+        due_at = self.machine.due_at
+        if due_at is not None and due_at < self._alarm:
+            self._arm(now)
+
+    def follow(self) -> None:
+        """The engine has news."""
+        now = self.machine.now = self._clock()
+        self._follow(now)
+
+    def _follow(self, now: float) -> None:
+        machine, core, engine = self.machine, self.core, self.engine
+        while True:
+            while self._asked:
+                self._asked = False
+                answer = core.poll(now)
+                if type(answer) is Message:
+                    self.message = answer
+                    machine.polled(answer.offset)
+                elif answer is None:
+                    machine.poll_empty(None)
+                elif isinstance(answer, Resumed):
+                    self.message = answer.message
+                    machine.resumed(answer.held)
+            if not core.attention:
+                return
+            core.attention = False
+            if core.wants_read:
+                engine.read(now)
+            news = core.take_news()
+            if news == "poll":
+                self._asked = True
+            elif news == "wake":
+                machine.wake(None)
+            if not self._asked and not core.attention:
+                break
+        engine.write(now)
+        self._arm(now)
+        self._changed()
+
+    async def change(self, timeout: float | None = None) -> None:
+        """Wait until something out of the ordinary has happened."""
+        if self._change is None:
+            self._change = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._change], timeout=timeout)
+
+    def _changed(self) -> None:
+        if self._change is not None:
+            self._change.set_result(None)
+            self._change = None
+
+    def _arm(self, now: float) -> None:
+        alarm = self.core.alarm(now)
+        if self.machine.due_at is not None:
+            alarm = min(alarm, self.machine.due_at)
+        if alarm < self._alarm:  # a later one is found when this one fires: a deadline is not armed anew for each message
+            self._alarm = alarm
+            self._watchdog.arm(self, alarm)
+
+    def on_alarm(self, now: float) -> None:
+        self.machine.now = now
+        self._late(now)
+
+    def _late(self, now: float) -> None:
+        """Time comes before whatever else happens now: an ack after its deadline is stale."""
+        self._alarm = NEVER
+        self._watchdog.arm(self, NEVER)
+        self.core.tick(now)
+        if self.machine.due_at is not None and now >= self.machine.due_at:
+            self.machine.tick(self._taken())
+        self._follow(now)
+        self._arm(now)
+
+    def _taken(self) -> bool:
+        delivery = self.machine.delivery
+        return delivery is not None and not self.boxes[delivery[1]].waiting()
+
+    def _take_leave(self, consumer: Consumer) -> bool:
+        delivery = self.machine.delivery
+        taken = delivery is not None and delivery[1] == consumer.session and not consumer.waiting()
+        del self.boxes[consumer.session]
+        return taken
+
+    def close(self, error: Exception | None = None) -> None:
+        super().close(error)
+        self._watchdog.arm(self, NEVER)
+        self._changed()
+
+    def disconnect(self) -> None:
+        delivery = self.machine.delivery
+        # the holder last, so that its message does not wander through those who must go, too
+        for box in sorted(self.boxes.values(), key=lambda box: delivery is not None and box.session == delivery[1]):
+            self.detach(box, blame=False)
+
+    # answers
+
+    def is_open(self, delivery: DeliveryId) -> bool:
+        return self.machine.delivery == delivery
+
+    async def ack_message(self, delivery: DeliveryId) -> bool:
+        self.check()
+        stale = self.counts.stale_acks
+        self.step(self.machine.ack, delivery)
+        if self.counts.stale_acks != stale:
+            return False
+        return await self.engine.durable() if self.core.strict else True
+
+    async def nack_message(self, delivery: DeliveryId, delay: float, reason: str) -> bool:
+        self.check()
+        stale = self.counts.stale_nacks
+        self.step(self.machine.nack, Nack(delivery, delay, reason))
+        return self.counts.stale_nacks == stale and await self.engine.durable()
+
+    def extend_message(self, delivery: DeliveryId, seconds: float) -> bool:
+        self.check()
+        stale = self.counts.stale_extends
+        self.step(self.machine.extend, Extend(delivery, seconds))
+        return self.counts.stale_extends == stale
+
+    # effects
+
+    def poll(self) -> None:
+        self._asked = True
+
+    def send(self, delivery: DeliveryId) -> None:
+        counts = self.counts
+        counts.delivered += 1
+        if delivery[3] > 1:
+            counts.redelivered += 1
+            counts.withdrawn += not self._charged
+        self._charged = False
+        self.boxes[delivery[1]].put(Delivery(self.message, delivery, self))
+
+    def withdraw(self, delivery: DeliveryId) -> None:
+        self.boxes[delivery[1]].clear()
+
+    def save_failure(self, held: Held) -> None:
+        self._charged = True
+        self.counts.failures += held.failures > 0
+        self.core.save_failure(held, self.machine.now)
+
+    def settle(self, offset: int, outcome: Settlement) -> None:
+        if outcome == "acked":
+            self.counts.acked += 1
+        elif outcome == "dropped":
+            self.counts.dropped += 1
+        else:
+            self.counts.dead_lettered += 1
+        self.core.settle(offset, self.machine.now)
+
+    def dead_letter(self, held: Held) -> None:
+        self.engine.dead_letter(self.message, held)
+
+    def stale(self, kind: Stale) -> None:
+        if kind == "ack":
+            self.counts.stale_acks += 1
+        elif kind == "nack":
+            self.counts.stale_nacks += 1
+        else:
+            self.counts.stale_extends += 1
+
+
+class NonReliableAdapter(Adapter):
+    """Drives a non-reliable machine, and is its port."""
+
+    machine: NonReliable
+
+    def __init__(self, declaration: Declaration[NonReliable], observer: Observer | None) -> None:
+        port = None if observer is None else ObservedPort(declaration.title, self, observer)
+        super().__init__(port)
+        self.machine = declaration.lean(self) if port is None else declaration.observed(port)
+        self._offered: int | None = None
+        self._outcome: Outcome = "no_consumer"
+
+    def dispatch(self, message: Message) -> Outcome:
+        """Hand a message over, or not, at once."""
+        self.check()
+        machine = self.machine
+        machine.message(None)
+        while self._offered is not None:
+            session, self._offered = self._offered, None
+            box = self.boxes[session]
+            if box.has_room():
+                box.put(Delivery(message, (0, session, message.offset, 1), self))
+                machine.accepted(session)
+            else:
+                machine.refused(session)
+        return self._outcome
+
+    def _take_leave(self, consumer: Consumer) -> bool:
+        self.counts.dropped += consumer.waiting()
+        return super()._take_leave(consumer)
+
+    # answers: fire and forget
+
+    def is_open(self, delivery: DeliveryId) -> bool:
+        return False
+
+    async def ack_message(self, delivery: DeliveryId) -> bool:
+        return False
+
+    async def nack_message(self, delivery: DeliveryId, delay: float, reason: str) -> bool:
+        return False
+
+    def extend_message(self, delivery: DeliveryId, seconds: float) -> bool:
+        return False
+
+    # effects
+
+    def offer(self, session: int) -> None:
+        self._offered = session
+
+    def sent(self, session: int) -> None:
+        self.counts.delivered += 1
+        self._outcome = "sent"
+
+    def dropped(self) -> None:
+        self.counts.dropped += 1
+        self._outcome = "dropped"
+
+    def no_consumer(self) -> None:
+        self.counts.no_consumer += 1
+        self._outcome = "no_consumer"

@@ -1,0 +1,67 @@
+"""One timer for all deadlines and heartbeats of an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from itertools import count
+from typing import Final, Protocol
+
+NEVER: Final = float("inf")
+HEARTBEAT = 0.5
+"""Seconds between two looks at a store for what other processes did (the Danube broker's watchdog)."""
+
+
+class Alarmed(Protocol):
+    """Something that time matters to. `armed` is the watchdog's: when it will call."""
+
+    armed: float
+
+    def on_alarm(self, now: float) -> None: ...
+
+
+class Watchdog:
+    """Calls each target at the time it asked for last. A target may be called early, and then arms again."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._heap: list[tuple[float, int, Alarmed]] = []
+        self._numbers = count()
+        self._handle: asyncio.TimerHandle | None = None
+        self._live = 0
+
+    def arm(self, target: Alarmed, when: float) -> None:
+        """Call the target at `when` and not before; NEVER ends it."""
+        if when == target.armed:
+            return
+        self._live += (when != NEVER) - (target.armed != NEVER)
+        target.armed = when
+        if when != NEVER:
+            heapq.heappush(self._heap, (when, next(self._numbers), target))
+        if len(self._heap) > 2 * self._live + 64:  # what was armed anew leaves its old entry behind
+            self._heap = [entry for entry in self._heap if entry[2].armed == entry[0]]
+            heapq.heapify(self._heap)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._live:
+            self._heap.clear()
+        when = self._heap[0][0] if self._heap else NEVER
+        if self._handle is not None:
+            if self._handle.when() == when:
+                return
+            self._handle.cancel()
+            self._handle = None
+        if when != NEVER:
+            self._handle = self._loop.call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        now = self._loop.time()
+        while self._heap and self._heap[0][0] <= now:
+            when, _, target = heapq.heappop(self._heap)
+            if target.armed == when:
+                self._live -= 1
+                target.armed = NEVER
+                target.on_alarm(now)
+        self._schedule()

@@ -1,0 +1,128 @@
+"""A consumer: a bounded box of deliveries, and the iterator that takes them out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from .errors import UsageError
+from .validation import check_capacity, check_consumer_name
+
+if TYPE_CHECKING:
+    from .delivery import Delivery
+
+TURN = 128
+"""Deliveries taken in a row before the event loop gets a turn. More than a publisher puts in a row, so that a box does not overflow by that alone."""
+
+
+class Host(Protocol):
+    """What a consumer is attached to."""
+
+    def add_consumer(self, consumer: Consumer) -> None: ...
+    def remove_consumer(self, name: str) -> None: ...
+
+
+class Consumer:
+    """Takes deliveries, one after the other: `async for delivery in consumer`.
+
+    Iteration raises when the consumer was replaced, the ownership lost or the store failed; it ends when the consumer left or the subscription
+    closed; it waits while the subscription is blocked, paused or throttled. A delivery leaves the box only when the iterator returns it.
+
+    `capacity` is the number of deliveries not yet taken that the box holds; a non-reliable dispatcher drops what finds it full.
+    """
+
+    __slots__ = ("_box", "_end", "_ended", "_host", "_taken", "_waiter", "active", "capacity", "name", "session")
+
+    def __init__(self, name: str, *, capacity: int = 1000, host: Host | None = None) -> None:
+        self.name = check_consumer_name(name)
+        self.capacity = check_capacity(capacity)
+        self.active = False
+        """Whether it is its turn: exclusive and failover, the active one; shared, anyone attached."""
+        self.session = 0
+        """The dispatcher's number for this attachment; 0 before."""
+        self._host = host
+        self._box: deque[Delivery] = deque()
+        self._taken = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = False
+        self._end: Exception | None = None
+
+    def __repr__(self) -> str:
+        return f"Consumer({self.name!r}, session={self.session}, waiting={len(self._box)})"
+
+    async def __aenter__(self) -> Self:
+        if self._host is None:
+            raise UsageError(f"consumer {self.name} belongs to no subscription; get it from subscription.consumer({self.name!r}), or add it to a dispatcher")
+        self._host.add_consumer(self)
+        try:
+            await asyncio.sleep(0)  # so that workers started together share from the first message on
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self._ended and self._host is not None:
+            self._host.remove_consumer(self.name)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        self._taken += 1
+        if self._taken >= TURN:
+            self._taken = 0
+            await asyncio.sleep(0)
+        box = self._box
+        while not box:
+            if self._ended:
+                raise self._end.with_traceback(None) if self._end is not None else StopAsyncIteration
+            await self._wait()
+        return box.popleft()
+
+    async def _wait(self) -> None:
+        if not self.session:
+            raise UsageError(f"consumer {self.name} is not attached; use `async with`, or add it to a dispatcher")
+        if self._waiter is not None:
+            raise UsageError(f"consumer {self.name} is being iterated by another task; give each task a consumer of its own")
+        self._taken = 0
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    # the dispatcher's side
+
+    def put(self, delivery: Delivery) -> None:
+        self._box.append(delivery)
+        if self._waiter is not None:
+            self._wake()
+
+    def has_room(self) -> bool:
+        return len(self._box) < self.capacity
+
+    def waiting(self) -> int:
+        """Deliveries not yet taken."""
+        return len(self._box)
+
+    def clear(self) -> None:
+        """Take back what was not taken."""
+        self._box.clear()
+
+    def end(self, error: Exception | None = None) -> None:
+        """End the iteration, with an error or without."""
+        self._box.clear()
+        self._ended = True
+        self._end = error
+        self.active = False
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,45 @@
+"""Where an object may be used: on the event loop, in the thread and in the process that opened it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+from .errors import WrongContext
+
+_forks = 0
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class Context:
+    """Checked at entry points, not per message."""
+
+    __slots__ = ("_forks", "_thread", "loop", "what")
+
+    def __init__(self, what: str) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.what = what
+        self._thread = threading.get_ident()
+        self._forks = _forks
+
+    def check(self) -> None:
+        """Raises WrongContext."""
+        if self._forks != _forks:
+            raise WrongContext(f"{self.what} was opened before this process was forked; open it again here")
+        if self._thread != threading.get_ident():
+            raise WrongContext(f"{self.what} belongs to another thread; use its loop's call_soon_threadsafe, or open it again here")
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is not self.loop:
+            raise WrongContext(f"{self.what} belongs to another event loop; open it again on this one")

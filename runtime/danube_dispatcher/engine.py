@@ -1,0 +1,340 @@
+"""What a reliable dispatcher reads from and writes to: the stream of a topic and the durable progress of one subscription.
+
+The rules are `danube_statemachines.EngineCore`'s; this carries them out on a store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Protocol
+
+from danube_statemachines import EngineCore, Held, Progress
+
+from .clock import HEARTBEAT
+from .dead_letters import DeadLetters
+from .errors import Closed, CursorUnreadable, Fenced, InvalidArgument, OwnershipLost, StoreError, SubscriptionOwned, UsageError
+from .messages import Message
+from .storage.protocols import Batch, Lease, Occupied, Spec
+from .validation import check_burst, check_flush_interval, check_rate_limit, check_start, check_subscription_name, check_wait
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+log = logging.getLogger(__package__)
+
+LEASE = 10.0
+"""Seconds for which a lease holds. A process that dies is replaced after so long."""
+
+
+class Topic(Protocol):
+    @property
+    def hub(self) -> Hub: ...
+
+
+class Driver(Protocol):
+    """The adapter, as its engine sees it."""
+
+    def follow(self) -> None: ...
+
+
+class Host(Protocol):
+    """The dispatcher, as its engine sees it."""
+
+    def fail(self, error: Exception) -> None:
+        """Close, and let the consumers know why."""
+        ...
+
+    def mark(self) -> object:
+        """Another value whenever `report` would be another text."""
+        ...
+
+    def report(self) -> str:
+        """What other processes may read of this dispatcher, as JSON."""
+        ...
+
+    async def request(self, action: str) -> str:
+        """Do what another process asks for; return the answer."""
+        ...
+
+
+class SubscriptionEngine:
+    """The progress of the subscription `name` on `topic`.
+
+    start           where a new subscription begins: "latest", "earliest", or an offset
+    rate_limit      messages a second that are sent for the first time; None: no limit
+    rate_burst      how many of them may go at once; one second's worth by default
+    flush_interval  seconds until a new cursor is durable; 0: each ack is, before it returns
+    wait            seconds to wait for a lease that another process holds; None: for ever
+    """
+
+    def __init__(
+        self,
+        topic: Topic,
+        name: str,
+        *,
+        start: str | int = "latest",
+        rate_limit: float | None = None,
+        rate_burst: float | None = None,
+        flush_interval: float = 5.0,
+        wait: float | None = 0.0,
+    ) -> None:
+        self.hub = topic.hub
+        self.name = check_subscription_name(name)
+        self.start = check_start(start)
+        self.rate_limit = check_rate_limit(rate_limit)
+        self.rate_burst = check_burst(rate_burst, rate_limit)
+        self.flush_interval = check_flush_interval(flush_interval)
+        self.wait = check_wait(wait)
+        self.lease: Lease
+        self.core: EngineCore[Message]
+        self.last_error: str | None = None
+        self._opened = False
+        self._adapter: Driver
+        self.host: Host
+        self._dead_letters: DeadLetters | None = None
+        self._write: asyncio.Future[None] | None = None
+        self._waiters: list[tuple[int, asyncio.Future[bool]]] = []
+
+    def __repr__(self) -> str:
+        return f"SubscriptionEngine({self.hub.name!r}, {self.name!r})"
+
+    # opening and closing
+
+    async def open(self, type: str) -> None:
+        """Take the lease, fence, and make the first position of a new subscription durable."""
+        if self._opened:
+            raise UsageError(f"{self!r} was given to a dispatcher before; make a new one")
+        self._opened = True
+        head = self.hub.log.head
+        first = {"latest": head, "earliest": 0}.get(self.start, self.start) if isinstance(self.start, str) else self.start
+        if not isinstance(first, int) or first > head:
+            raise InvalidArgument("start", f"{first} is beyond the head {head} of {self.hub.name}")
+        store = self.hub.store
+        began = asyncio.get_running_loop().time()
+        self.lease = await self._acquire(Spec(type, first - 1))
+        try:
+            progress = await store.load(self.lease)
+            if progress.cursor >= self.hub.log.head:
+                problem = f"the saved cursor {progress.cursor} lies beyond the log, which ends before {self.hub.log.head}"
+                raise CursorUnreadable(self.hub.name, self.name, problem)
+        except BaseException:
+            await self._finish(self._undo(self.lease))
+            raise
+        now = asyncio.get_running_loop().time()
+        self.core = EngineCore(
+            self._moved(progress, now - store.now()),
+            now=now,
+            lease_until=began + LEASE,
+            unclean=self.lease.unclean,
+            flush_interval=self.flush_interval,
+            rate_limit=self.rate_limit,
+            rate_burst=self.rate_burst,
+        )
+
+    def attach(self, adapter: Driver, host: Host, dead_letters: DeadLetters | None) -> None:
+        """From now on the engine serves this adapter."""
+        self._adapter = adapter
+        self.host = host
+        self._dead_letters = dead_letters
+        self.hub.engines[self.lease] = self
+
+    async def _acquire(self, new: Spec) -> Lease:
+        loop = asyncio.get_running_loop()
+        deadline = None if self.wait is None else loop.time() + self.wait
+        seen: Occupied | None = None
+        since = 0.0
+        while True:
+            now = loop.time()
+            # who has not renewed for a whole lease on our own clock is gone, whatever the wall clocks say
+            stamp = seen.stamp if seen is not None and now - since >= LEASE else None
+            call = asyncio.ensure_future(self.hub.store.acquire(self.hub.name, self.name, owner=self.hub.owner, seconds=LEASE, new=new, stamp=stamp))
+            try:
+                answer = await asyncio.shield(call)
+            except asyncio.CancelledError:
+                await self._finish(self._undo_call(call))
+                raise
+            if isinstance(answer, Lease):
+                return answer
+            if seen is None or seen.stamp != answer.stamp:
+                seen, since = answer, now
+            if deadline is not None and now >= deadline:
+                raise SubscriptionOwned(self.hub.name, self.name, answer.owner, answer.until)
+            await asyncio.sleep(HEARTBEAT if deadline is None else min(HEARTBEAT, deadline - now))
+
+    async def _undo_call(self, call: asyncio.Future[Lease | Occupied]) -> None:
+        answer = await call
+        if isinstance(answer, Lease):
+            await self._undo(answer)
+
+    async def _undo(self, lease: Lease) -> None:
+        """Leave everything as it was before the lease was taken."""
+        store = self.hub.store
+        if lease.created:
+            await store.remove(lease)
+        elif lease.unclean:
+            await store.renew({lease: None}, seconds=0.0)  # run out, not let go: the next owner must still be careful
+        else:
+            await store.store(lease, await store.load(lease), let_go=True)
+
+    @staticmethod
+    async def _finish(work: Awaitable[None]) -> None:
+        """Bring a clean-up to its end, also when cancelled again."""
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError:
+                continue
+            except Exception:
+                break
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("an opening was undone only in part: %s", error)
+
+    async def close(self, held: Held | None) -> None:
+        """Make the position, and the history of the message in hand, durable, and let go of the lease. Nothing of it after the ownership was lost."""
+        now = asyncio.get_running_loop().time()
+        lost = self.core.ended == "lost"
+        progress = self.core.end("lost" if lost else "closed", now, held)
+        self.hub.engines.pop(self.lease, None)
+        durable = False
+        try:
+            if self._write is not None:
+                await asyncio.wait([self._write])
+            if not lost:
+                await self.hub.store.store(self.lease, self._moved(progress, self.hub.store.now() - now), let_go=True)
+                durable = True
+        finally:
+            self._answer_waiters(durable)
+
+    def lose(self) -> None:
+        """Another process owns the subscription."""
+        if self.core.ended is None:
+            self.core.end("lost", asyncio.get_running_loop().time())
+            self.hub.engines.pop(self.lease, None)
+            self._answer_waiters(False)
+            self.host.fail(OwnershipLost(self.hub.name, self.name, "another process has taken it over; subscribe again to compete for it"))
+
+    # what the core asks for
+
+    def read(self, now: float) -> None:
+        core, log_ = self.core, self.hub.log
+        core.read_begun()
+        if core.next_offset >= log_.head:
+            self.hub.waiting[self.lease] = self
+            core.read_done((), core.next_offset, now)
+            return
+        try:
+            answer = log_.read(core.next_offset)
+        except StoreError as error:
+            self._read_failed(error)
+            return
+        if isinstance(answer, Batch):
+            core.read_done(answer.messages, answer.next_offset, now)
+            if core.at_end:
+                self.hub.waiting[self.lease] = self
+        else:
+            asyncio.ensure_future(answer).add_done_callback(self._read_done)
+
+    def _read_done(self, answer: asyncio.Future[Batch]) -> None:
+        if self.core.ended or answer.cancelled():
+            return
+        error = answer.exception()
+        if error is None:
+            self.core.read_done(*answer.result(), asyncio.get_running_loop().time())
+            if self.core.at_end:
+                self.hub.waiting[self.lease] = self
+        elif isinstance(error, StoreError):
+            self._read_failed(error)
+        else:
+            self.host.fail(StoreError(self.hub.store.url, f"reading failed: {error!r}"))
+        self._adapter.follow()
+
+    def _read_failed(self, error: StoreError) -> None:
+        self._note(error, "read")
+        if error.permanent:
+            asyncio.get_running_loop().call_soon(self.host.fail, error)  # the step that asked ends first
+        self.core.read_failed(asyncio.get_running_loop().time())
+
+    def write(self, now: float) -> None:
+        progress = self.core.begin_write(now)
+        if progress is not None:
+            self._write = asyncio.ensure_future(self.hub.store.store(self.lease, self._moved(progress, self.hub.store.now() - now)))
+            self._write.add_done_callback(self._written)
+
+    def _written(self, write: asyncio.Future[None]) -> None:
+        self._write = None
+        if self.core.ended or write.cancelled():
+            return
+        now = asyncio.get_running_loop().time()
+        error = write.exception()
+        if error is None:
+            self.core.write_done(now)
+            self.last_error = None
+            self._answer_waiters(True, self.core.writes_done)
+        elif isinstance(error, Fenced):
+            self.lose()
+            return
+        else:
+            self._note(error, "write of the cursor")
+            self.core.write_failed(now)
+        self._adapter.follow()
+
+    def _note(self, error: BaseException, what: str) -> None:
+        if self.last_error is None:
+            log.warning("subscription %s of %s: %s failed, trying again: %s", self.name, self.hub.name, what, error)
+        self.last_error = f"{what} failed: {error}"
+
+    @staticmethod
+    def _moved(progress: Progress, seconds: float) -> Progress:
+        """With its times on another clock that is so many seconds ahead."""
+        held = progress.held
+        return progress if held is None or held.due_at is None else progress._replace(held=held._replace(due_at=held.due_at + seconds))
+
+    # waiting until something is durable
+
+    async def durable(self, timeout: float | None = None) -> bool:
+        """Wait until everything up to now is durable. False: it was closed or lost before, or it took longer than `timeout` seconds."""
+        ticket = self.core.ticket(asyncio.get_running_loop().time())
+        if ticket <= self.core.writes_done:
+            return True
+        if self.core.ended:
+            return False
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters.append((ticket, waiter))
+        self._adapter.follow()
+        if timeout is not None:
+            await asyncio.wait([waiter], timeout=timeout)
+            return waiter.done() and waiter.result()
+        return await waiter
+
+    def _answer_waiters(self, answer: bool, upto: int | None = None) -> None:
+        waiters, self._waiters = self._waiters, []
+        for ticket, waiter in waiters:
+            if upto is not None and ticket > upto:
+                self._waiters.append((ticket, waiter))
+            elif not waiter.done():
+                waiter.set_result(answer)
+
+    # news from outside
+
+    def head_moved(self) -> None:
+        self.core.head_moved(asyncio.get_running_loop().time())
+        self._adapter.follow()
+
+    def renewed(self, began: float) -> None:
+        """A renewal that began then has succeeded."""
+        self.core.renewed(began + LEASE, asyncio.get_running_loop().time())
+        self._adapter.follow()
+
+    def dead_letter(self, message: Message, held: Held) -> None:
+        """Write a dead letter; the adapter hears what became of it."""
+        assert self._dead_letters is not None
+        self._dead_letters.write(message, held)
+
+    def check_open(self) -> None:
+        if not self._opened:
+            raise UsageError(f"{self!r} is not open yet; await dispatcher.ready() first")
+        if self.core.ended is not None:
+            raise Closed(f"{self!r} is closed")

@@ -1,0 +1,99 @@
+"""One topic of one store, as the subscriptions of this process share it: who is told when its head moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from .engine import SubscriptionEngine
+from .errors import StoreError
+from .messages import Message
+from .storage.protocols import Batch, Lease, Store, TopicLog
+
+CATCH_UP = 4096
+"""Messages of other processes that are handed to non-reliable subscriptions in a row before the event loop gets a turn."""
+
+
+class Live(Protocol):
+    """A non-reliable dispatcher: it is handed messages as they come."""
+
+    def dispatch(self, message: Message) -> object: ...
+
+
+class Hub:
+    def __init__(self, log: TopicLog, store: Store, owner: str, engines: dict[Lease, SubscriptionEngine], sibling: Callable[[str], Awaitable[Hub]]) -> None:
+        self.log = log
+        self.name = log.topic
+        self.store = store
+        self.owner = owner
+        """This process, as a lease names it."""
+        self.engines = engines
+        """All of the store's, by lease."""
+        self.sibling = sibling
+        """The hub of another topic of the store, made if it is missing."""
+        self.waiting: dict[Lease, SubscriptionEngine] = {}
+        """Those that have read to the end."""
+        self._live: list[Live] = []
+        self._tail = 0
+        """The next offset that the live ones have not been handed."""
+        self._seen = log.head
+        self._reading = False
+        self.unwatch = log.watch(self._moved)
+
+    def add_live(self, live: Live) -> None:
+        """Hand over what is published from now on."""
+        if not self._live:
+            self._tail = self.log.head
+        self._live.append(live)
+
+    def remove_live(self, live: Live) -> None:
+        self._live.remove(live)
+
+    def beat(self) -> None:
+        """A notification may have been lost: look."""
+        if self._seen != self.log.head or (self._live and self._tail < self.log.head and not self._reading):
+            self._moved(())
+
+    def _moved(self, messages: Sequence[Message]) -> None:
+        self._seen = self.log.head
+        if self._live:
+            if messages and messages[0].offset == self._tail:
+                self._hand_over(messages, messages[-1].offset + 1)
+            else:
+                self._catch_up()
+        if self.waiting:
+            waiting, self.waiting = self.waiting, {}
+            for engine in waiting.values():
+                engine.head_moved()
+
+    def _hand_over(self, messages: Sequence[Message], tail: int) -> None:
+        self._tail = tail
+        for live in self._live:
+            for message in messages:
+                live.dispatch(message)
+
+    def _catch_up(self) -> None:
+        """Other processes published, too: what is new stands in the log."""
+        last = self._tail + CATCH_UP
+        while self._live and self._tail < self.log.head and not self._reading:
+            if self._tail >= last:
+                asyncio.get_running_loop().call_soon(self._catch_up)
+                return
+            try:
+                answer = self.log.read(self._tail)
+            except StoreError:
+                return  # the next heartbeat tries again
+            if not isinstance(answer, Batch):
+                self._reading = True
+                asyncio.ensure_future(answer).add_done_callback(self._read)
+                return
+            if answer.next_offset <= self._tail:
+                return
+            self._hand_over(answer.messages, answer.next_offset)
+
+    def _read(self, answer: asyncio.Future[Batch]) -> None:
+        self._reading = False
+        if not answer.cancelled() and answer.exception() is None and answer.result().next_offset > self._tail:
+            self._hand_over(answer.result().messages, answer.result().next_offset)
+            self._catch_up()

@@ -1,0 +1,156 @@
+"""The open stores of an event loop, and the heartbeat of each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Coroutine, MutableMapping
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from .clock import HEARTBEAT, NEVER, Watchdog
+from .engine import LEASE, SubscriptionEngine
+from .errors import StoreError
+from .hub import Hub
+from .storage import identity, open_store
+from .storage.protocols import Lease, Request, Store
+
+if TYPE_CHECKING:
+    from .subscription import Subscription
+
+log = logging.getLogger(__package__)
+
+RENEWAL = 3.0
+"""Seconds between two renewals of the leases: three may fail before a lease runs out."""
+
+
+class Loop:
+    """What one event loop has: a watchdog, and one session per store."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.watchdog = Watchdog(loop)
+        self.sessions: dict[object, Session] = {}
+        self.opening = asyncio.Lock()
+
+
+_loops: MutableMapping[asyncio.AbstractEventLoop, Loop] = WeakKeyDictionary()
+
+
+def this_loop() -> Loop:
+    loop = asyncio.get_running_loop()
+    if loop not in _loops:
+        _loops[loop] = Loop(loop)
+    return _loops[loop]
+
+
+def stores_of(loop: asyncio.AbstractEventLoop) -> list[Store]:
+    """The stores that are open on a loop."""
+    return [session.store for session in _loops[loop].sessions.values()] if loop in _loops else []
+
+
+class Session:
+    """One open store. It closes with the last topic on it."""
+
+    def __init__(self, key: object, store: Store, home: Loop) -> None:
+        self.store = store
+        self.engines: dict[Lease, SubscriptionEngine] = {}
+        self.subscriptions: dict[tuple[str, str], Subscription] = {}
+        self.locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self.armed = NEVER
+        self._key = key
+        self._home = home
+        self._users = 0
+        self._hubs: dict[str, Hub] = {}
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._reports: dict[Lease, object] = {}
+        self._renewal_due = asyncio.get_running_loop().time() + RENEWAL
+        self._calls: set[asyncio.Task[None]] = set()
+        home.watchdog.arm(self, asyncio.get_running_loop().time() + HEARTBEAT)
+
+    @classmethod
+    async def open(cls, store: str | Store, *, create: bool) -> Session:
+        """The session of a store, opened by its URL or given; `close` it once for each `open`."""
+        home = this_loop()
+        async with home.opening:
+            key = identity(store) if isinstance(store, str) else id(store)
+            session = next((each for each in home.sessions.values() if each._key == key or each.store is store), None)
+            if session is None:
+                opened = await open_store(store, create=create) if isinstance(store, str) else store
+                session = home.sessions[key] = cls(key, opened, home)
+            session._users += 1
+            return session
+
+    async def close(self) -> None:
+        self._users -= 1
+        if self._users:
+            return
+        self._home.watchdog.arm(self, NEVER)
+        for hub in self._hubs.values():
+            hub.unwatch()
+        for call in self._calls:
+            call.cancel()
+        async with self._home.opening:  # who opens it again waits until it is closed
+            del self._home.sessions[self._key]
+            await self.store.close()
+
+    async def hub(self, topic: str, *, create: bool = True) -> Hub:
+        if topic not in self._hubs:
+            opened = await self.store.topic(topic, create=create)
+            if topic not in self._hubs:  # nobody else was faster
+                self._hubs[topic] = Hub(opened, self.store, self._owner, self.engines, self.hub)
+        return self._hubs[topic]
+
+    def lock(self, topic: str, subscription: str) -> asyncio.Lock:
+        """Held while a subscription is opened or removed."""
+        return self.locks.setdefault((topic, subscription), asyncio.Lock())
+
+    # the heartbeat
+
+    def on_alarm(self, now: float) -> None:
+        self._home.watchdog.arm(self, now + HEARTBEAT)
+        try:
+            changed = self.store.refresh()
+        except StoreError as error:
+            log.warning("store %s cannot be looked at: %s", self.store.url, error)
+            changed = False
+        for hub in self._hubs.values():
+            hub.beat()
+        if changed and self.engines:
+            self._start(self._take_requests())
+        if now >= self._renewal_due and self.engines:
+            self._renewal_due = now + RENEWAL
+            self._start(self._renew(now))
+
+    def _start(self, call: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(call)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _renew(self, began: float) -> None:
+        """One write for all leases, with the status of those whose status is another one than last time."""
+        marks = {lease: engine.host.mark() for lease, engine in self.engines.items()}
+        reports = {lease: self.engines[lease].host.report() if self._reports.get(lease) != mark else None for lease, mark in marks.items()}
+        try:
+            held = await self.store.renew(reports, seconds=LEASE)
+        except StoreError as error:
+            log.warning("store %s: leases could not be renewed, trying again: %s", self.store.url, error)
+            self._renewal_due = began + HEARTBEAT
+            return
+        self._reports = marks
+        for lease in marks:
+            engine = self.engines.get(lease)
+            if engine is not None:
+                engine.renewed(began) if lease in held else engine.lose()
+
+    async def _take_requests(self) -> None:
+        by_epoch = {lease.epoch: engine for lease, engine in self.engines.items()}
+        try:
+            for request in await self.store.asked(list(by_epoch)):
+                await self._carry_out(request, by_epoch[request.epoch])
+        except StoreError as error:
+            log.warning("store %s: requests could not be read: %s", self.store.url, error)
+
+    async def _carry_out(self, request: Request, engine: SubscriptionEngine) -> None:
+        await self.store.answer(request.id, await engine.host.request(request.action))

@@ -1,0 +1,375 @@
+"""The engine's rules: what a poll is answered with and why not, where the cursor is, when it is written, and whether we own the subscription.
+
+Pure, like the machines. What storage answers comes in as events; what storage must do is read off (as etcd raft's `Ready`), in this order:
+
+    1. `wants_read`   read from `next_offset`, then `read_done` or `read_failed`
+    2. `take_news`    repeat the poll that is owed, or wake the machine
+    3. `begin_write`  one write at a time, so that it carries all that the step decided; then `write_done`, `write_failed` or `fenced`
+    4. `alarm`        when `tick` matters next
+
+`attention` says that any of these may have changed. On the path of a message `poll` and `settle` make one check each: `_ready` is the buffer
+while everything is ordinary and empty otherwise, and `_countdown` runs out when a settlement needs more than a new cursor.
+
+A *careful* engine follows an unclean end: it marks a message as sent, durably, before it answers with it, so that a message that kills its
+process is found and charged. It stays careful for as many messages as could have been given out since the last durable cursor.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
+
+from .progress import Held, Progress
+
+FLUSH_MESSAGES = 10_000
+"""Settled messages after which the cursor is written although `flush_interval` has not passed: the bound on duplicates after a crash."""
+RETRY_FIRST, RETRY_MOST = 0.1, 5.0
+"""Seconds to wait after a storage call failed: doubling from the first to the last."""
+NEVER: Final = float("inf")
+
+Refusal = Literal["closed", "lost", "lease", "paused", "store", "throttled", "end"]
+"""Why a poll is answered with nothing now."""
+
+
+class Readable(Protocol):
+    @property
+    def offset(self) -> int: ...
+
+
+T = TypeVar("T", bound=Readable)
+
+
+class Resumed(NamedTuple, Generic[T]):
+    """The answer with a message that has a history."""
+
+    message: T
+    held: Held
+
+
+class Later:
+    """The answer follows: the poll is owed."""
+
+
+LATER: Final = Later()
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many storage failures in a row."""
+    return min(RETRY_FIRST * 2.0 ** min(failures - 1, 60), RETRY_MOST)
+
+
+class EngineCore(Generic[T]):
+    """The rules for one owned subscription. All times are on one monotonic clock; None stands for never."""
+
+    state = (
+        *("cursor", "held", "paused", "durable", "writing", "write_due", "write_failures", "writes_begun", "writes_done", "careful"),
+        *("buffer", "next_offset", "wants_read", "reading", "at_end", "read_failures", "read_retry_at"),
+        *("owed", "news", "attention", "refused", "ended", "lease_until", "tokens", "refilled_at", "_moved", "_countdown"),
+    )
+    __slots__ = (*state, "_ready", "burst", "flush_interval", "flush_messages", "rate_limit")
+
+    def __init__(
+        self,
+        progress: Progress,
+        *,
+        now: float,
+        lease_until: float,
+        unclean: bool = False,
+        flush_interval: float = 5.0,
+        flush_messages: int = FLUSH_MESSAGES,
+        rate_limit: float | None = None,
+        rate_burst: float | None = None,
+    ) -> None:
+        """Start from what is durable; `unclean`: the owner before did not let go. Without `rate_burst` one second's worth may go at once."""
+        self.flush_interval = flush_interval
+        self.flush_messages = flush_messages
+        self.rate_limit = rate_limit
+        self.burst = 0.0 if rate_limit is None else max(1.0, rate_limit if rate_burst is None else rate_burst)
+
+        self.cursor = progress.cursor
+        self.held = progress.held
+        self.paused = progress.paused
+        self.durable = progress
+        self.writing: Progress | None = None
+        self.write_due: float | None = None
+        self.write_failures = 0
+        self.writes_begun = self.writes_done = 0
+        self.careful = flush_messages if unclean else 0
+
+        self.buffer: deque[T] = deque()
+        self.next_offset = progress.cursor + 1
+        self.wants_read = self.reading = self.at_end = self._moved = False
+        self.read_failures = 0
+        self.read_retry_at: float | None = None
+
+        self.owed = self.news = False
+        self.refused: Refusal | None = None
+        self.ended: Literal["closed", "lost"] | None = None
+        self.lease_until = lease_until
+        self.tokens = self.burst
+        self.refilled_at = now
+        self.attention = True
+
+        if self.held is not None and self.held.sent:
+            self.held = self.held._replace(sent=False)
+            if unclean:
+                self.held = self.held._replace(failures=self.held.failures + 1, reason="process lost", due_at=None)
+                self.write_due = now
+        self._countdown = 1
+        self._ready: deque[T]
+        self._judge(now)
+
+    # what stands now
+
+    @property
+    def want(self) -> Progress:
+        """What should be durable."""
+        return Progress(self.cursor, self.held, self.paused)
+
+    @property
+    def strict(self) -> bool:
+        """Whether each settlement is durable before the next message leaves."""
+        return self.flush_interval == 0 or self.careful > 0
+
+    def refusal(self, now: float) -> Refusal | None:
+        """Why a message that is there would not be given out now."""
+        if self.ended is not None:
+            return self.ended
+        if now >= self.lease_until:
+            return "lease"
+        if self.paused:
+            return "paused"
+        if self.read_retry_at is not None and now < self.read_retry_at:
+            return "store"
+        if self.write_failures and self.cursor - self.durable.cursor >= self.flush_messages:
+            return "store"  # the bound on duplicates holds, too, while nothing can be written
+        if self.rate_limit is not None and self._tokens(now) < 1 - 1e-9 and not self._sends():
+            return "throttled"
+        return None
+
+    def alarm(self, now: float) -> float:
+        """The next time at which `tick` matters."""
+        if self.ended:
+            return NEVER
+        alarm = self.lease_until if now < self.lease_until else NEVER
+        if self.writing is None and self.write_due is not None:
+            alarm = min(alarm, self.write_due)
+        if self.read_retry_at is not None:
+            alarm = min(alarm, self.read_retry_at)
+        if self.refused == "throttled" and self.rate_limit is not None:
+            alarm = min(alarm, self.refilled_at + (1 - self.tokens) / self.rate_limit)
+        return alarm
+
+    # the path of a message
+
+    def poll(self, now: float) -> T | Resumed[T] | Later | None:
+        """The next message (with its history, if it has one), nothing now (`refused` says why), or LATER."""
+        if self._ready:
+            return self._ready.popleft()
+        self.attention = True
+        self.refused = self.refusal(now)
+        self.owed = False
+        if self.refused is None and not self.buffer and self.at_end:
+            self.at_end = False
+            self.refused = "end"
+        if self.refused is not None:
+            self._unmark(now)
+            return None
+        if not self.buffer:
+            self.wants_read = not self.reading
+            self.owed = True
+            return LATER
+        message = self.buffer[0]
+        if self.held is not None and self.held.offset < message.offset:
+            self.held = None  # a gap swallowed it
+        if self.careful and not (self.held is not None and self.held.sent):
+            held = self.held or Held(message.offset)
+            self.held = held._replace(attempt=held.attempt + 1, sent=True)
+        if self.strict and self.want != self.durable:
+            self.write_due = now
+            self.owed = True
+            return LATER
+        self._judge(now)
+        self.buffer.popleft()
+        if self.held is not None and (self._sends() or self.held.failures):
+            return Resumed(message, self.held._replace(attempt=self._sends(), sent=False))
+        if self.rate_limit is not None:
+            self.tokens = self._tokens(now) - 1
+            self.refilled_at = now
+        return message
+
+    def settle(self, offset: int, now: float) -> None:
+        """Everything at or below `offset` is settled."""
+        self.cursor = offset
+        self._countdown -= 1
+        if self._countdown <= 0:
+            self._settled(now)
+
+    def _settled(self, now: float) -> None:
+        self.held = None
+        if self.careful:
+            self.careful -= 1
+        if self.strict or self.write_due is not None:
+            self._write_soon(now)
+        else:
+            self.write_due = now + self.flush_interval
+            self._countdown = self.flush_messages
+        self._judge(now)
+
+    def take_news(self) -> Literal["poll", "wake"] | None:
+        """What the machine is to be told: repeat the poll that is owed, or wake."""
+        if not self.news:
+            return None
+        self.news = False
+        if self.owed:
+            self.owed = False
+            return "poll"
+        return "wake"
+
+    # events
+
+    def save_failure(self, held: Held, now: float) -> None:
+        """A charged failure, or its being forgiven: durable at once, in one write with the cursor."""
+        marked = self.held is not None and self.held.sent
+        self.held = held._replace(sent=marked)
+        self._write_soon(now)
+        self._judge(now)
+
+    def pause(self, paused: bool, now: float) -> None:
+        """Stop or resume the intake, durably."""
+        self.paused = paused
+        self._write_soon(now)
+        self._news(now)
+
+    def flush(self, now: float) -> None:
+        """Write what is not durable yet."""
+        self.ticket(now)
+
+    def head_moved(self, now: float) -> None:
+        """There is, or may be, more to read."""
+        self._moved = True
+        self.at_end = False
+        self._news(now)
+
+    def read_begun(self) -> None:
+        self.wants_read = self._moved = False
+        self.reading = True
+
+    def read_done(self, messages: Sequence[T], next_offset: int, now: float) -> None:
+        """What was at `next_offset` or above; nothing means the end, unless the head moved meanwhile."""
+        self.reading = False
+        self.read_failures = 0
+        self.read_retry_at = None
+        self.buffer.extend(messages)
+        self.next_offset = max(self.next_offset, next_offset)
+        self.at_end = not messages and not self._moved
+        self._news(now)
+
+    def read_failed(self, now: float) -> None:
+        self.reading = False
+        self.read_failures += 1
+        self.read_retry_at = now + backoff(self.read_failures)
+        self._news(now)
+
+    def begin_write(self, now: float) -> Progress | None:
+        """What to write now, if anything."""
+        if self.ended or self.writing is not None or self.write_due is None or now < self.write_due:
+            return None
+        self.write_due = None
+        self._countdown = 1
+        if self.want == self.durable:
+            return None
+        self.writing = self.want
+        self.writes_begun += 1
+        return self.writing
+
+    def write_done(self, now: float) -> None:
+        assert self.writing is not None
+        self.durable, self.writing = self.writing, None
+        self.writes_done = self.writes_begun
+        self.write_failures = 0
+        self._news(now)
+
+    def write_failed(self, now: float) -> None:
+        self.writing = None
+        self.write_failures += 1
+        self.write_due = now + backoff(self.write_failures)
+        self._news(now)
+
+    def renewed(self, until: float, now: float) -> None:
+        """The lease is ours until then."""
+        self.lease_until = until
+        self.tick(now)
+
+    def end(self, how: Literal["closed", "lost"], now: float, held: Held | None = None) -> Progress:
+        """Nothing more is given out or written by itself. Return what a clean close makes durable: the history of the message in hand, too."""
+        self._unmark(now)
+        self.ended = how
+        if held is not None:
+            self.held = held if held.attempt or held.failures else None
+        self._judge(now)
+        return self.want
+
+    def tick(self, now: float) -> None:
+        """Time has passed `alarm`."""
+        if self.read_retry_at is not None and now >= self.read_retry_at:
+            self.read_retry_at = None
+        if self.refused not in (None, "end") and self.refusal(now) is None:
+            self.refused = None
+            self.news = True
+        self._judge(now)
+
+    def ticket(self, now: float) -> int:
+        """The number of the write with which everything up to now is durable; 0: it is. Compare with `writes_done`."""
+        want = self.want
+        if self.writing is None and want == self.durable:
+            return 0
+        if want == self.writing:
+            return self.writes_begun
+        self._write_soon(now)
+        return self.writes_begun + 1
+
+    # everything as one hashable value
+
+    def snapshot(self) -> tuple[Hashable, ...]:
+        return tuple(tuple(self.buffer) if field == "buffer" else getattr(self, field) for field in self.state)
+
+    def restore(self, snapshot: tuple[Any, ...], now: float) -> None:
+        for field, value in zip(self.state, snapshot, strict=True):
+            setattr(self, field, deque(value) if field == "buffer" else value)
+        attention = self.attention
+        self._judge(now)
+        self.attention = attention
+
+    # helpers
+
+    def _write_soon(self, now: float) -> None:
+        if self.write_due is None or not self.write_failures or self.write_due < now:
+            self.write_due = now
+        self._countdown = 1
+
+    def _news(self, now: float) -> None:
+        self.news = True
+        self._judge(now)
+
+    def _judge(self, now: float) -> None:
+        """Whether anything is out of the ordinary."""
+        self.attention = True
+        ordinary = self.rate_limit is None and self.held is None and not self.strict and not self.write_failures and self.refusal(now) is None
+        self._ready = self.buffer if ordinary else deque()
+
+    def _sends(self) -> int:
+        """How often the next message was sent; a mark that nobody has acted on yet does not count."""
+        return 0 if self.held is None else self.held.attempt - self.held.sent
+
+    def _unmark(self, now: float) -> None:
+        """The marked message is not given out after all."""
+        if self.held is not None and self.held.sent:
+            sends = self._sends()
+            self.held = self.held._replace(attempt=sends, sent=False) if sends or self.held.failures else None
+            self._write_soon(now)
+
+    def _tokens(self, now: float) -> float:
+        assert self.rate_limit is not None
+        return min(self.burst, self.tokens + (now - self.refilled_at) * self.rate_limit)

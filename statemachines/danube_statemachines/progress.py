@@ -1,0 +1,34 @@
+"""What of a subscription outlives its process."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Held(NamedTuple):
+    """The history of one unsettled message: what the next owner must know of it."""
+
+    offset: int
+    attempt: int = 0
+    """Sends so far."""
+    failures: int = 0
+    """Charged ones: they alone meet the limit."""
+    reason: str = ""
+    """Of the last charged failure."""
+    due_at: float | None = None
+    """When its delay ends, on the clock of whoever keeps this value."""
+    sent: bool = False
+    """Handed out by a careful owner. Found after an unclean end, the crash is charged."""
+    exhausted: bool = False
+    """The verdict on it, for tools: the machine judges anew by the policy it was opened with."""
+
+
+class Progress(NamedTuple):
+    """Everything durable about a subscription's position: one value, one fenced write.
+
+    `cursor` is the highest offset with everything at or below it settled; -1 means nothing is.
+    """
+
+    cursor: int = -1
+    held: Held | None = None
+    paused: bool = False
