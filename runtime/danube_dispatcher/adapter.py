@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import count
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar, cast
 
 from danube_statemachines import (
     Declaration,
@@ -20,7 +20,9 @@ from danube_statemachines import (
     Lost,
     Nack,
     NonReliable,
+    NonReliablePort,
     Reliable,
+    ReliablePort,
     Replaced,
     Resumed,
     Settlement,
@@ -40,10 +42,13 @@ E = TypeVar("E")
 Outcome = Literal["sent", "dropped", "no_consumer"]
 
 
-class Adapter:
+M = TypeVar("M", Reliable, NonReliable)
+
+
+class Adapter(Generic[M]):
     """What both kinds have: the boxes of the attached consumers, by session."""
 
-    machine: Reliable | NonReliable
+    machine: M
     message: Message
 
     def __init__(self, port: ObservedPort | None) -> None:
@@ -118,10 +123,8 @@ class Adapter:
         raise AssertionError("only observed machines tell, and they tell their observer")
 
 
-class ReliableAdapter(Adapter):
+class ReliableAdapter(Adapter[Reliable]):
     """Drives a reliable machine, and is its port."""
-
-    machine: Reliable
 
     def __init__(
         self, declaration: Declaration[Reliable], policy: FailurePolicy, engine: SubscriptionEngine, observer: Observer | None, watchdog: Watchdog
@@ -131,7 +134,7 @@ class ReliableAdapter(Adapter):
         if port is None:
             self.machine = declaration.lean(self, policy, epoch=engine.lease.epoch)
         else:
-            self.machine = declaration.observed(port, policy, epoch=engine.lease.epoch)
+            self.machine = declaration.observed(cast("ReliablePort", port), policy, epoch=engine.lease.epoch)
         self.engine = engine
         self.core = engine.core
         self.armed = NEVER
@@ -204,6 +207,11 @@ class ReliableAdapter(Adapter):
         if self._change is not None:
             self._change.set_result(None)
             self._change = None
+
+    @property
+    def unsettled(self) -> Held | None:
+        """The message in hand, or the history of the one that is next."""
+        return self.machine.held or (self.core.held if self.core.returning else None)
 
     def _arm(self, now: float) -> None:
         alarm = self.core.alarm(now)
@@ -316,15 +324,13 @@ class ReliableAdapter(Adapter):
             self.counts.stale_extends += 1
 
 
-class NonReliableAdapter(Adapter):
+class NonReliableAdapter(Adapter[NonReliable]):
     """Drives a non-reliable machine, and is its port."""
-
-    machine: NonReliable
 
     def __init__(self, declaration: Declaration[NonReliable], observer: Observer | None) -> None:
         port = None if observer is None else ObservedPort(declaration.title, self, observer)
         super().__init__(port)
-        self.machine = declaration.lean(self) if port is None else declaration.observed(port)
+        self.machine = declaration.lean(self) if port is None else declaration.observed(cast("NonReliablePort", port))
         self._offered: int | None = None
         self._outcome: Outcome = "no_consumer"
 

@@ -22,6 +22,7 @@ from danube_statemachines import (
 )
 
 from .adapter import NonReliableAdapter, Outcome, ReliableAdapter
+from .cancellation import to_the_end
 from .clock import Watchdog
 from .consumer import Consumer
 from .context import Context
@@ -132,11 +133,7 @@ class Dispatcher:
         try:
             await asyncio.shield(opening)
         except asyncio.CancelledError:
-            # nobody waits for it any more: leave no lease behind
-            opening.cancel()
-            await asyncio.wait([opening])
-            if not opening.cancelled() and opening.exception() is None:
-                await self.close()
+            await to_the_end(self.close())  # leave no lease behind
             raise
 
     async def _open(self) -> None:
@@ -175,6 +172,7 @@ class Dispatcher:
 
     def _end(self, error: Exception | None) -> None:
         if isinstance(self._adapter, ReliableAdapter):
+            self._adapter.begin()
             self._held = self._adapter.machine.held or self._held
         if self._adapter is not None:
             self._adapter.close(error)
@@ -186,12 +184,17 @@ class Dispatcher:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
+    @property
+    def ended(self) -> bool:
+        """Closed, or failed for good: its consumers have heard why."""
+        return self._closing is not None or self._failure is not None
+
     def _closed(self) -> Closed:
         return Closed(f"{self._context.what} is closed" + (f": {self._failure}" if self._failure else ""))
 
     def _open_adapter(self) -> ReliableAdapter | NonReliableAdapter:
         self._context.check()
-        if self._closing is not None or self._failure is not None:
+        if self.ended:
             raise self._closed()
         if self._adapter is None:
             raise UsageError(f"{self._context.what} is not open yet; await ready() first")
@@ -296,9 +299,9 @@ class Dispatcher:
         def left() -> float | None:
             return None if deadline is None else max(0.0, deadline - self._context.loop.time())
 
-        while adapter.machine.held is not None and self._closing is None and left() != 0:
+        while adapter.unsettled is not None and self._closing is None and left() != 0:
             await adapter.change(left())
-        held = adapter.machine.held
+        held = adapter.unsettled
         flushed = await adapter.engine.durable(left())
         if held is not None:
             return (Leftover(held.offset, held.attempt, held.failures, self.explain()),)
@@ -370,7 +373,7 @@ class Dispatcher:
         """Why it is not progressing, and what ends the wait."""
         adapter = self._adapter
         if isinstance(adapter, ReliableAdapter):
-            return explain_reliable(adapter, self._dead_letters)
+            return explain_reliable(adapter, self._dead_letters, self._context.loop.time())
         if adapter is None:
             return Explanation("opening", "it is not open yet", "await ready()")
         return explain_non_reliable(adapter.machine)

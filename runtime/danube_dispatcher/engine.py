@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
 from danube_statemachines import EngineCore, Held, Progress
 
+from .cancellation import to_the_end
 from .clock import HEARTBEAT
 from .dead_letters import DeadLetters
 from .errors import Closed, CursorUnreadable, Fenced, InvalidArgument, OwnershipLost, StoreError, SubscriptionOwned, UsageError
 from .messages import Message
 from .storage.protocols import Batch, Lease, Occupied, Spec
-from .validation import check_burst, check_flush_interval, check_rate_limit, check_start, check_subscription_name, check_wait
+from .validation import DEFAULT_FLUSH_INTERVAL, check_burst, check_flush_interval, check_rate_limit, check_start, check_subscription_name, check_wait
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -77,7 +77,7 @@ class SubscriptionEngine:
         start: str | int = "latest",
         rate_limit: float | None = None,
         rate_burst: float | None = None,
-        flush_interval: float = 5.0,
+        flush_interval: float = DEFAULT_FLUSH_INTERVAL,
         wait: float | None = 0.0,
     ) -> None:
         self.hub = topic.hub
@@ -120,7 +120,7 @@ class SubscriptionEngine:
                 problem = f"the saved cursor {progress.cursor} lies beyond the log, which ends before {self.hub.log.head}"
                 raise CursorUnreadable(self.hub.name, self.name, problem)
         except BaseException:
-            await self._finish(self._undo(self.lease))
+            await to_the_end(self._undo(self.lease))
             raise
         now = asyncio.get_running_loop().time()
         self.core = EngineCore(
@@ -153,7 +153,7 @@ class SubscriptionEngine:
             try:
                 answer = await asyncio.shield(call)
             except asyncio.CancelledError:
-                await self._finish(self._undo_call(call))
+                await to_the_end(self._undo_call(call))
                 raise
             if isinstance(answer, Lease):
                 return answer
@@ -177,20 +177,6 @@ class SubscriptionEngine:
             await store.renew({lease: None}, seconds=0.0)  # run out, not let go: the next owner must still be careful
         else:
             await store.store(lease, await store.load(lease), let_go=True)
-
-    @staticmethod
-    async def _finish(work: Awaitable[None]) -> None:
-        """Bring a clean-up to its end, also when cancelled again."""
-        task = asyncio.ensure_future(work)
-        while not task.done():
-            try:
-                await asyncio.shield(task)
-            except asyncio.CancelledError:
-                continue
-            except Exception:
-                break
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("an opening was undone only in part: %s", error)
 
     async def close(self, held: Held | None) -> None:
         """Make the position, and the history of the message in hand, durable, and let go of the lease. Nothing of it after the ownership was lost."""
@@ -326,7 +312,8 @@ class SubscriptionEngine:
     def renewed(self, began: float) -> None:
         """A renewal that began then has succeeded."""
         self.core.renewed(began + LEASE, asyncio.get_running_loop().time())
-        self._adapter.follow()
+        if self.core.attention:
+            self._adapter.follow()
 
     def dead_letter(self, message: Message, held: Held) -> None:
         """Write a dead letter; the adapter hears what became of it."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from danube_statemachines import AWAITING_ACK, BLOCKED, CLOSED, DEAD_LETTERING, DISPATCHING, FAILOVER, REDELIVERING, NonReliable, Refusal
 
 from .adapter import ReliableAdapter
@@ -28,9 +26,8 @@ def explain_non_reliable(machine: NonReliable) -> Explanation:
     return Explanation("ready", "it is ready for the next message", "the next publish") if machine.anyone(None) else NO_CONSUMER
 
 
-def explain_reliable(adapter: ReliableAdapter, dead_letters: DeadLetters | None) -> Explanation:
+def explain_reliable(adapter: ReliableAdapter, dead_letters: DeadLetters | None, now: float) -> Explanation:
     machine, core, engine = adapter.machine, adapter.core, adapter.engine
-    now = asyncio.get_running_loop().time()
     until = "" if machine.due_at is None else f"in {max(0.0, machine.due_at - now):.1f} s"
     history = f"message {machine.offset} (attempt {machine.attempt}, {machine.failures} failures)"
     store = Explanation("store", f"the store does not answer well: {engine.last_error or 'a call is under way'}", "the next call that succeeds")

@@ -51,10 +51,11 @@ def stores_of(loop: asyncio.AbstractEventLoop) -> list[Store]:
 
 
 class Session:
-    """One open store. It closes with the last topic on it."""
+    """One open store. One that was opened by its URL closes with the last topic on it; one that was given is its giver's to close."""
 
-    def __init__(self, key: object, store: Store, home: Loop) -> None:
+    def __init__(self, key: object, store: Store, home: Loop, *, ours: bool) -> None:
         self.store = store
+        self._ours = ours
         self.engines: dict[Lease, SubscriptionEngine] = {}
         self.subscriptions: dict[tuple[str, str], Subscription] = {}
         self.locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -78,22 +79,23 @@ class Session:
             session = next((each for each in home.sessions.values() if each._key == key or each.store is store), None)
             if session is None:
                 opened = await open_store(store, create=create) if isinstance(store, str) else store
-                session = home.sessions[key] = cls(key, opened, home)
+                session = home.sessions[key] = cls(key, opened, home, ours=isinstance(store, str))
             session._users += 1
             return session
 
     async def close(self) -> None:
-        self._users -= 1
-        if self._users:
-            return
-        self._home.watchdog.arm(self, NEVER)
-        for hub in self._hubs.values():
-            hub.unwatch()
-        for call in self._calls:
-            call.cancel()
-        async with self._home.opening:  # who opens it again waits until it is closed
+        async with self._home.opening:
+            self._users -= 1
+            if self._users:
+                return
             del self._home.sessions[self._key]
-            await self.store.close()
+            self._home.watchdog.arm(self, NEVER)
+            for hub in self._hubs.values():
+                hub.unwatch()
+            for call in self._calls:
+                call.cancel()
+            if self._ours:
+                await self.store.close()  # who opens it again waits until it is closed
 
     async def hub(self, topic: str, *, create: bool = True) -> Hub:
         if topic not in self._hubs:

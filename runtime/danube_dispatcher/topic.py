@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -25,6 +25,7 @@ from .subscription import Subscription
 from .validation import (
     MAX_PAYLOAD,
     Opening,
+    check_item,
     check_max_payload,
     check_message,
     check_messages,
@@ -149,11 +150,12 @@ class Topic:
         return published
 
     def _checked(self, items: Iterable[bytes | Message]) -> Iterator[Message]:
-        if isinstance(items, Sized) or not isinstance(items, Iterable):
-            yield from check_messages(items, max_payload=self._max_payload)
+        """A list is looked at as a whole, a stream item by item: it need not fit into memory."""
+        if isinstance(items, Iterator):
+            for number, item in enumerate(items):
+                yield check_item(number, item, max_payload=self._max_payload)
         else:
-            for item in items:
-                yield from check_messages((item,), max_payload=self._max_payload)
+            yield from check_messages(items, max_payload=self._max_payload)
 
     async def _append(self, chunk: Sequence[Message]) -> int:
         await self._hub.log.append(chunk)
@@ -210,6 +212,9 @@ class Topic:
         wait = check_wait(wait)
         async with self._session.lock(self.name, name):
             known = self._session.subscriptions.get((self.name, name))
+            if known is not None and known.dispatcher.ended:
+                await known.close()
+                known = None
             if known is not None:
                 if known.opening == opening:
                     return known

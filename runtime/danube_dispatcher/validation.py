@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, cast
 
 from danube_statemachines import FailurePolicy
-from danube_statemachines.checks import choice, count, number
+from danube_statemachines.checks import choice, count, number, shown
 
 from .errors import InvalidArgument
 from .messages import NO_ATTRIBUTES, Message
@@ -40,7 +40,6 @@ DEFAULT_FLUSH_INTERVAL = 5.0
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")  # neither \w nor $: they let in letters of every script, and a line feed at the end
 _SINGLE: tuple[type, ...] = (Message, bytes, bytearray, memoryview, str, Mapping)
 """Iterables that nobody means as several messages."""
-_SHOWN = 80
 
 
 # names
@@ -49,10 +48,10 @@ _SHOWN = 80
 def check_topic_name(value: object, name: str = "topic") -> str:
     """`/namespace/name`."""
     if not isinstance(value, str):
-        raise InvalidArgument(name, f"needs a string such as '/default/orders', not {_shown(value)}")
+        raise InvalidArgument(name, f"needs a string such as '/default/orders', not {shown(value)}")
     parts = value.split("/")
     if len(parts) != 3 or parts[0] or not all(map(_is_name, parts[1:])):
-        raise InvalidArgument(name, f"needs '/namespace/name', both of A-Z a-z 0-9 _ . - and neither '.' nor '..', not {_shown(value)}")
+        raise InvalidArgument(name, f"needs '/namespace/name', both of A-Z a-z 0-9 _ . - and neither '.' nor '..', not {shown(value)}")
     if len(value) > MAX_NAME:
         raise InvalidArgument(name, f"needs at most {MAX_NAME} characters, not {len(value)}")
     return str.__str__(value)
@@ -68,7 +67,7 @@ def check_consumer_name(value: object) -> str:
 
 def _check_name(name: str, value: object) -> str:
     if not isinstance(value, str) or not _is_name(value):
-        raise InvalidArgument(name, f"needs a name of A-Z a-z 0-9 _ . - that is neither '.' nor '..', not {_shown(value)}")
+        raise InvalidArgument(name, f"needs a name of A-Z a-z 0-9 _ . - that is neither '.' nor '..', not {shown(value)}")
     if len(value) > MAX_NAME:
         raise InvalidArgument(name, f"needs at most {MAX_NAME} characters, not {len(value)}")
     return str.__str__(value)
@@ -102,13 +101,15 @@ def check_messages(items: object, *, max_payload: int = MAX_PAYLOAD) -> list[Mes
     """The items of `publish_many`: payloads, or messages of which payload, key and attributes count. All are looked at before the first is published."""
     if isinstance(items, _SINGLE) or not isinstance(items, Iterable):
         raise InvalidArgument("items", f"needs an iterable of bytes or Messages, not {_kind(items)}; publish() takes a single message")
-    messages: list[Message] = []
-    for item in cast("Iterable[object]", items):
-        try:
-            messages.append(check_message(*item[:3] if isinstance(item, Message) else (item,), max_payload=max_payload))
-        except InvalidArgument as error:
-            raise InvalidArgument(f"items[{len(messages)}].{error.name}", error.problem) from None
-    return messages
+    return [check_item(number, item, max_payload=max_payload) for number, item in enumerate(cast("Iterable[object]", items))]
+
+
+def check_item(number: int, item: object, *, max_payload: int = MAX_PAYLOAD) -> Message:
+    """The item of that number."""
+    try:
+        return check_message(*item[:3] if isinstance(item, Message) else (item,), max_payload=max_payload)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"items[{number}].{error.name}", error.problem) from None
 
 
 def _check_key(value: object) -> str:
@@ -120,7 +121,7 @@ def _check_key(value: object) -> str:
 
 def _check_attributes(value: object) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
-        raise InvalidArgument("attributes", f"needs a mapping of strings to strings, or None, not {_shown(value)}")
+        raise InvalidArgument("attributes", f"needs a mapping of strings to strings, or None, not {shown(value)}")
     attributes = cast("Mapping[object, object]", value)
     if len(attributes) > MAX_ATTRIBUTES:
         raise InvalidArgument("attributes", f"needs at most {MAX_ATTRIBUTES}, not {len(attributes)}")
@@ -132,7 +133,7 @@ def _check_attributes(value: object) -> Mapping[str, str]:
         name, size = _text("attributes", name)
         if not name:
             raise InvalidArgument("attributes", "needs names that are not empty")
-        content, more = _text(f"attributes[{_shown(name)}]", content)
+        content, more = _text(f"attributes[{shown(name)}]", content)
         clean[name] = content
         total += size + more
     if total > MAX_ATTRIBUTE_BYTES:
@@ -143,11 +144,11 @@ def _check_attributes(value: object) -> Mapping[str, str]:
 def _text(name: str, value: object) -> tuple[str, int]:
     """A string that can be stored, and its size in UTF-8."""
     if not isinstance(value, str):
-        raise InvalidArgument(name, f"needs a string, not {_shown(value)}")
+        raise InvalidArgument(name, f"needs a string, not {shown(value)}")
     try:
         return str.__str__(value), len(value.encode())
     except UnicodeEncodeError as error:
-        raise InvalidArgument(name, f"needs text that UTF-8 can encode; character {error.start} of {_shown(value)} is half of a surrogate pair") from None
+        raise InvalidArgument(name, f"needs text that UTF-8 can encode; character {error.start} of {shown(value)} is half of a surrogate pair") from None
 
 
 # subscribing
@@ -185,7 +186,7 @@ def check_opening(
             if value is not None:
                 raise InvalidArgument(argument, "needs reliable=True: a non-reliable subscription hands over once, at once, and keeps nothing")
         if start != "latest":
-            raise InvalidArgument("start", f"needs 'latest' with reliable=False, not {_shown(start)}: a non-reliable subscription reads no log")
+            raise InvalidArgument("start", f"needs 'latest' with reliable=False, not {shown(start)}: a non-reliable subscription reads no log")
     return Opening(
         check_subscription_name(name),
         cast("SubscriptionType", choice("type", type, TYPES)),
@@ -203,7 +204,7 @@ def check_start(value: object) -> str | int:
     if isinstance(value, str):
         return choice("start", value, ("earliest", "latest"))
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise InvalidArgument("start", f"needs 'earliest', 'latest' or an offset, 0 or more, not {_shown(value)}")
+        raise InvalidArgument("start", f"needs 'earliest', 'latest' or an offset, 0 or more, not {shown(value)}")
     return value
 
 
@@ -212,7 +213,7 @@ def check_policy(value: object, topic: str) -> FailurePolicy:
     if value is None:
         return FailurePolicy()
     if not isinstance(value, FailurePolicy):
-        raise InvalidArgument("policy", f"needs a FailurePolicy, not {_shown(value)}")
+        raise InvalidArgument("policy", f"needs a FailurePolicy, not {shown(value)}")
     if value.dead_letter_topic is not None and check_topic_name(value.dead_letter_topic, "dead_letter_topic") == topic:
         raise InvalidArgument("dead_letter_topic", f"needs another topic than {topic} itself, or a poisoned message comes back for ever")
     return value
@@ -257,7 +258,7 @@ def check_reason(value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InvalidArgument("reason", f"needs a string or None, not {_shown(value)}; of an error give str(error)")
+        raise InvalidArgument("reason", f"needs a string or None, not {shown(value)}; of an error give str(error)")
     return value[:MAX_REASON].encode(errors="backslashreplace").decode()[:MAX_REASON]
 
 
@@ -279,18 +280,9 @@ def check_seconds(name: str, value: object) -> float:
 
 def check_flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise InvalidArgument(name, f"needs True or False, not {_shown(value)}")
+        raise InvalidArgument(name, f"needs True or False, not {shown(value)}")
     return value
 
 
 def _kind(value: object) -> str:
     return type(value).__name__
-
-
-def _shown(value: object) -> str:
-    """What an error shows of a value: enough to recognise it."""
-    try:
-        text = repr(value)
-    except Exception:  # of an object of the user's, or an int with more digits than Python cares to print
-        text = f"<{_kind(value)}>"
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

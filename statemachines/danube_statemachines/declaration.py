@@ -14,8 +14,8 @@ IllegalEvent and changes nothing. Guards are pure and return real bools. Each tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypedDict, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Generic, TypedDict, TypeVar, cast
 
 from transitions import Event, Machine, State, Transition
 from transitions.core import Condition
@@ -114,14 +114,15 @@ class Declaration(Machine, Generic[M]):
         if problems := list(self._problems(base)):
             raise DefinitionError(name, problems)
         attributes = {"__slots__": (), "__doc__": base.__doc__, "variant": name, **(attributes or {})}
-        self.lean: type[M] = type("".join(map(str.capitalize, name.split("_"))), (base,), attributes | self._triggers(observed=False))
-        self.observed: type[M] = type(self.lean.__name__, (base,), attributes | self._triggers(observed=True))
+        self.lean = self._class(base, attributes, observed=False)
+        self.observed = self._class(base, attributes, observed=True)
 
-    def _triggers(self, *, observed: bool) -> dict[str, Callable[[M, Any], bool]]:
+    def _class(self, base: type[M], attributes: dict[str, object], *, observed: bool) -> type[M]:
         scope: dict[str, Any] = {"IllegalEvent": IllegalEvent}
         for event in self.events.values():
             exec("\n".join(event.source(self.completion, observed=observed)), scope)
-        return {name: scope[name] for name in self.events}
+        name = "".join(map(str.capitalize, self.title.split("_")))
+        return cast("type[M]", type(name, (base,), {**attributes, **{event: scope[event] for event in self.events}}))
 
     def _problems(self, base: type[M]) -> Iterator[str]:
         """What `transitions` does not check."""

@@ -132,19 +132,24 @@ class EngineCore(Generic[T]):
         """Whether each settlement is durable before the next message leaves."""
         return self.flush_interval == 0 or self.careful > 0
 
+    @property
+    def returning(self) -> bool:
+        """Whether the next message was in hand before: it is no new intake, so neither a pause nor a rate limit holds it back."""
+        return self.held is not None and (self._sends() > 0 or self.held.failures > 0)
+
     def refusal(self, now: float) -> Refusal | None:
         """Why a message that is there would not be given out now."""
         if self.ended is not None:
             return self.ended
         if now >= self.lease_until:
             return "lease"
-        if self.paused:
+        if self.paused and not self.returning:
             return "paused"
         if self.read_retry_at is not None and now < self.read_retry_at:
             return "store"
         if self.write_failures and self.cursor - self.durable.cursor >= self.flush_messages:
             return "store"  # the bound on duplicates holds, too, while nothing can be written
-        if self.rate_limit is not None and self._tokens(now) < 1 - 1e-9 and not self._sends():
+        if self.rate_limit is not None and self._tokens(now) < 1 - 1e-9 and not self.returning:
             return "throttled"
         return None
 
@@ -192,7 +197,7 @@ class EngineCore(Generic[T]):
             return LATER
         self._judge(now)
         self.buffer.popleft()
-        if self.held is not None and (self._sends() or self.held.failures):
+        if self.held is not None and self.returning:
             return Resumed(message, self.held._replace(attempt=self._sends(), sent=False))
         if self.rate_limit is not None:
             self.tokens = self._tokens(now) - 1
@@ -299,8 +304,10 @@ class EngineCore(Generic[T]):
 
     def renewed(self, until: float, now: float) -> None:
         """The lease is ours until then."""
+        lapsed = now >= self.lease_until
         self.lease_until = until
-        self.tick(now)
+        if lapsed:
+            self.tick(now)
 
     def end(self, how: Literal["closed", "lost"], now: float, held: Held | None = None) -> Progress:
         """Nothing more is given out or written by itself. Return what a clean close makes durable: the history of the message in hand, too."""

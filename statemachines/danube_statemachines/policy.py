@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from .checks import choice, count, number
+from .checks import choice, count, number, shown
 from .errors import InvalidArgument
 
 Backoff = Literal["exponential", "fixed"]
@@ -53,15 +53,15 @@ class FailurePolicy:
         count("max_redeliveries", self.max_redeliveries, least=0)
         choice("backoff", self.backoff, BACKOFFS)
         if number("jitter", self.jitter, zero=True, unit="parts of the delay") > 1:
-            raise InvalidArgument("jitter", f"needs a fraction from 0 to 1, not {self.jitter!r}")
+            raise InvalidArgument("jitter", f"needs a fraction from 0 to 1, not {shown(self.jitter)}")
         count("seed", self.seed, least=-(2**63))
         choice("poison_policy", self.poison_policy, POISON_POLICIES)
         if self.redelivery_delay > self.max_redelivery_delay:
-            raise InvalidArgument("redelivery_delay", f"{self.redelivery_delay!r} is longer than max_redelivery_delay={self.max_redelivery_delay!r}")
+            raise InvalidArgument("redelivery_delay", f"{shown(self.redelivery_delay)} is longer than max_redelivery_delay={shown(self.max_redelivery_delay)}")
         if self.poison_policy == "dead_letter" and self.dead_letter_topic is None:
             raise InvalidArgument("dead_letter_topic", "poison_policy='dead_letter' needs a topic to move messages to")
         if self.max_hold is not None and number("max_hold", self.max_hold) < self.ack_timeout:
-            raise InvalidArgument("max_hold", f"{self.max_hold!r} is shorter than ack_timeout={self.ack_timeout!r}")
+            raise InvalidArgument("max_hold", f"{shown(self.max_hold)} is shorter than ack_timeout={shown(self.ack_timeout)}")
 
     def exhausted(self, failures: int) -> bool:
         """Whether a message with so many charged failures has met the limit."""
