@@ -150,6 +150,7 @@ class MemoryStore:
     def _acquire(self, topic: str, subscription: str, owner: str, seconds: float, new: Spec | None, stamp: int | None) -> Lease | Occupied:
         now = self.now()
         row = self._subscriptions.get((topic, subscription))
+        created = row is None
         if row is None:
             if new is None:
                 raise no_subscription(topic, subscription)
@@ -164,7 +165,7 @@ class MemoryStore:
         self._forget_requests(before.epoch, answered=False)
         self._epoch += 1
         row.tenure = Tenure(before.type, owner, now + seconds, self._epoch, 0)
-        return Lease(topic, subscription, self._epoch, bool(before.owner))
+        return Lease(topic, subscription, self._epoch, unclean=bool(before.owner), created=created)
 
     def renew(self, leases: Mapping[Lease, str | None], *, seconds: float) -> asyncio.Future[set[Lease]]:
         return self.done(self._renew, leases, seconds)

@@ -67,7 +67,7 @@ class Leases:
             )
             # an old request must not be carried out on whatever the new owner happens to hold
             connection.execute("DELETE FROM requests WHERE epoch = ? AND answer IS NULL", (tenure.epoch,))
-            return Lease(topic, subscription, epoch, bool(tenure.owner))
+            return Lease(topic, subscription, epoch, unclean=bool(tenure.owner))
         if new is None:
             raise no_subscription(topic, subscription)
         if not number:
@@ -78,7 +78,7 @@ class Leases:
             f"INSERT INTO subscriptions (epoch, topic, name, type, owner, until, renewals, status, {_PROGRESS}) VALUES (?, ?, ?, ?, ?, ?, 0, '', ?, '', 0, ?)",
             (epoch, number[0][0], subscription, new.type, owner, now + seconds, new.cursor, total),
         )
-        return Lease(topic, subscription, epoch, False)
+        return Lease(topic, subscription, epoch, unclean=False, created=True)
 
     def renew(self, connection: sqlite3.Connection, leases: Mapping[Lease, str | None], until: float) -> set[Lease]:
         wanted = json.dumps([(lease.epoch, status) for lease, status in leases.items()])

@@ -19,6 +19,7 @@ from .errors import translate
 from .leases import Leases
 from .log import SqliteLog, insert_group
 from .schema import Opened, connect_writer, identity, open_file
+from .turns import lend, moment
 from .writer import Group, Writer
 
 T = TypeVar("T")
@@ -30,7 +31,9 @@ WRITER_BUSY = 5.0
 async def open_sqlite(path: str, *, create: bool, clock: Callable[[], float] = time.time, busy: float = WRITER_BUSY) -> SqliteStore:
     """Open the store at `path`; see `open_store`. `busy` seconds a write waits for other processes."""
     url = f"sqlite:{path}"
-    opening = asyncio.get_running_loop().run_in_executor(None, functools.partial(open_file, url, path, create=create, busy=busy))
+    loop = asyncio.get_running_loop()
+    opening = loop.run_in_executor(None, functools.partial(open_file, url, path, create=create, busy=busy))
+    lend(loop, lambda: not opening.done(), moment)
     try:
         opened = await asyncio.shield(opening)
     except asyncio.CancelledError:
@@ -122,7 +125,14 @@ class SqliteStore:
     # ---- subscriptions ----
 
     async def load(self, lease: Lease) -> Progress:
-        return self._read(lambda reader: self._leases.load(reader, lease))
+        progress = self._read(lambda reader: self._leases.load(reader, lease))
+        log = self._topics.get(lease.topic)
+        if log is not None and progress.cursor >= log.head:
+            # the owner before has seen more of the topic than this process; none of it is ours, or it would be announced by now
+            found = self._read(lambda reader: _find_topic(reader, lease.topic))
+            if found is not None and found[1] > progress.cursor:
+                log.move(progress.cursor + 1)
+        return progress
 
     def store(self, lease: Lease, progress: Progress, *, let_go: bool = False) -> asyncio.Future[None]:
         return self._write(lambda connection: self._leases.store(connection, lease, progress, let_go))

@@ -22,6 +22,7 @@ from ...errors import DanubeError
 from ...messages import Message
 from ..protocols import APPEND_BYTES, READ_MESSAGES
 from .errors import name_of, translate
+from .turns import Turns, lend
 
 T = TypeVar("T")
 
@@ -111,6 +112,8 @@ class Writer:
         self.committing: Collection[Log] = ()
         """Whose new messages others may see already though they are not announced here."""
         self.delivering = False
+        self._lending = False
+        self._turns = Turns()
         self._url = url
         self._connect = connect
         self._check = check
@@ -129,7 +132,7 @@ class Writer:
 
     def append(self, log: Log, messages: Sequence[Message]) -> asyncio.Future[Sequence[int]]:
         append = Append(log, messages, self._loop.create_future())
-        self.outstanding += 1
+        self._count()
         if self._waiting or not self._room(append):
             self._waiting.append(append)
         else:
@@ -138,7 +141,7 @@ class Writer:
 
     def call(self, run: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
-        self.outstanding += 1
+        self._count()
         self._jobs.put(Call(run, future))
         return future
 
@@ -146,7 +149,7 @@ class Writer:
         """Finish what was handed in, close the connections, end the thread."""
         if self._stopped is None:
             self._stopped = self._loop.create_future()
-            self.outstanding += 1
+            self._count()
             while self._waiting:
                 self._hand(self._waiting.popleft())
             self._jobs.put(None)
@@ -186,6 +189,16 @@ class Writer:
             else:
                 self._hand(append)
 
+    def _count(self) -> None:
+        self.outstanding += 1
+        if not self._lending:
+            self._lending = True
+            lend(self._loop, self._busy, self._turns.give)
+
+    def _busy(self) -> bool:
+        self._lending = self.outstanding > 0
+        return self._lending
+
     def _room(self, append: Append) -> bool:
         messages, size = self._handed_messages + append.count, self._handed_bytes + append.size
         return not self._handed_messages or (messages <= QUEUE_MESSAGES and size <= QUEUE_BYTES)
@@ -210,7 +223,7 @@ class Writer:
         ahead: Append | Call | None = None
         with suppress(RuntimeError):  # the loop was closed before the store: nobody is left to hear
             while True:
-                job = ahead or self._jobs.get()
+                job = ahead or self._next()
                 if job is None:
                     break
                 group, ahead, last = self._gather(job)
@@ -225,6 +238,14 @@ class Writer:
             connection.close()  # the last one: it moves what is in the WAL into the file
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._end)
+
+    def _next(self) -> Append | Call | None:
+        with suppress(Empty):
+            return self._jobs.get_nowait()
+        self._turns.rest()
+        job = self._jobs.get()
+        self._turns.go_on()
+        return job
 
     def _gather(self, job: Append | Call) -> tuple[Group, Append | Call | None, bool]:
         """What the next commit takes, the job that did not go in any more, and whether the end was reached."""
@@ -271,7 +292,9 @@ class Writer:
                     except DanubeError as refusal:
                         job.result = refusal
             self.committing = group.logs.keys()
+            self._turns.rest()
             connection.execute("COMMIT")
+            self._turns.go_on()
         except BaseException:
             if connection.in_transaction:  # after FULL and IOERR it is gone already, and a ROLLBACK would hide the cause
                 with suppress(sqlite3.Error):
