@@ -21,7 +21,7 @@ class Host(Protocol):
     """What a consumer is attached to."""
 
     def add_consumer(self, consumer: Consumer) -> None: ...
-    def remove_consumer(self, name: str) -> None: ...
+    def remove_consumer(self, name: str, *, blame: bool = True) -> None: ...
 
 
 class Consumer:
@@ -59,16 +59,17 @@ class Consumer:
         try:
             await asyncio.sleep(0)  # so that workers started together share from the first message on
         except BaseException:
-            self._leave()
+            self._leave(blame=False)
             raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._leave()
+        # who cancels a consumer, or presses Ctrl-C, ends it for reasons of his own: a deploy must not poison a long job
+        self._leave(blame=kind is None or issubclass(kind, Exception))
 
-    def _leave(self) -> None:
+    def _leave(self, *, blame: bool) -> None:
         if not self._ended and self._host is not None:
-            self._host.remove_consumer(self.name)
+            self._host.remove_consumer(self.name, blame=blame)
 
     def __aiter__(self) -> Self:
         return self

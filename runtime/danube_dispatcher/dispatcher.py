@@ -222,13 +222,16 @@ class Dispatcher:
             raise ConsumerRefused(consumer.name, f"the exclusive subscription has its consumer, {other}; use type='failover' for standbys")
         adapter.attach(consumer)
 
-    def remove_consumer(self, name: str) -> None:
-        """Lose a consumer. What it held is not acknowledged: it goes to the next. Raises ConsumerNotFound."""
+    def remove_consumer(self, name: str, *, blame: bool = True) -> None:
+        """Lose a consumer. What it held is not acknowledged: it goes to the next, charged with a failure if this one had taken it (and `blame`).
+
+        Raises ConsumerNotFound.
+        """
         adapter = self._open_adapter()
         consumer = adapter.find(name)
         if consumer is None:
             raise ConsumerNotFound(name, "no consumer of that name is attached")
-        adapter.detach(consumer)
+        adapter.detach(consumer, blame=blame)
         self._flush_soon(adapter)
 
     async def disconnect_all_consumers(self) -> None:
