@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import MutableMapping
 from itertools import count
 from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
 NEVER: Final = float("inf")
 HEARTBEAT = 0.5
 """Seconds between two looks at a store for what other processes did (the Danube broker's watchdog)."""
+
+LEASE = 10.0
+"""Seconds for which a lease holds. A process that dies is replaced after so long."""
+RENEWAL = 3.0
+"""Seconds between two renewals of the leases: two may fail before a lease runs out."""
 
 
 class Alarmed(Protocol):
@@ -65,3 +72,14 @@ class Watchdog:
                 target.armed = NEVER
                 target.on_alarm(now)
         self._schedule()
+
+
+_watchdogs: MutableMapping[asyncio.AbstractEventLoop, Watchdog] = WeakKeyDictionary()
+
+
+def watchdog() -> Watchdog:
+    """The running loop's."""
+    loop = asyncio.get_running_loop()
+    if loop not in _watchdogs:
+        _watchdogs[loop] = Watchdog(loop)
+    return _watchdogs[loop]

@@ -1,10 +1,12 @@
-"""Where an object may be used: on the event loop, in the thread and in the process that opened it."""
+"""Where an object may be used: on the event loop, in the thread and in the process that opened it, and until it is closed."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import threading
+from types import TracebackType
+from typing import Self
 
 from .errors import WrongContext
 
@@ -43,3 +45,26 @@ class Context:
             running = None
         if running is not self.loop:
             raise WrongContext(f"{self.what} belongs to another event loop; open it again on this one")
+
+
+class Closable:
+    """Something that closes once."""
+
+    def __init__(self, what: str) -> None:
+        self._context = Context(what)
+        self._closing: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        self._context.check()
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        raise NotImplementedError

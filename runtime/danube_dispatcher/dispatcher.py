@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Self, cast
 
 from danube_statemachines import (
@@ -23,9 +22,9 @@ from danube_statemachines import (
 
 from .adapter import NonReliableAdapter, Outcome, ReliableAdapter
 from .cancellation import to_the_end
-from .clock import Watchdog
+from .clock import Watchdog, watchdog
 from .consumer import Consumer
-from .context import Context
+from .context import Closable
 from .counts import Counts
 from .dead_letters import MOST_DEATHS, DeadLetters, deaths
 from .delivery import Delivery
@@ -45,7 +44,6 @@ from .errors import (
 from .explain import explain_non_reliable, explain_reliable
 from .messages import Message
 from .observer import Observer
-from .session import this_loop
 from .status import ConsumerStatus, Explanation, Lag, Leftover, Status
 from .validation import check_delay, check_reason, check_release, check_timeout
 
@@ -54,7 +52,7 @@ def _exclusive(standbys: bool) -> str:
     return "failover" if standbys else "exclusive"
 
 
-class Dispatcher:
+class Dispatcher(Closable):
     """Hands the messages of one subscription to its consumers.
 
     A non-reliable one is given messages with `dispatch_message` and hands each over at most once. A reliable one reads them from its engine's
@@ -78,11 +76,10 @@ class Dispatcher:
         self._make = make
         self._engine = engine
         self._policy = policy or FailurePolicy()
-        self._context = Context(f"the {'reliable' if engine else 'non-reliable'} {type} dispatcher" + (f" of {engine.name}" if engine else ""))
+        super().__init__(f"the {'reliable' if engine else 'non-reliable'} {type} dispatcher" + (f" of {engine.name}" if engine else ""))
         self._adapter: ReliableAdapter | NonReliableAdapter | None = None
         self._dead_letters: DeadLetters | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
         self._held: Held | None = None
         self._failure: Exception | None = None
         if engine is not None and self._policy.dead_letter_topic == engine.hub.name:
@@ -144,7 +141,7 @@ class Dispatcher:
         target = self._policy.dead_letter_topic
         dead_letter_log = None if target is None else (await engine.hub.sibling(target)).log
         await engine.open(self.type)
-        self._adapter = adapter = cast("Callable[[Watchdog], ReliableAdapter]", self._make)(this_loop().watchdog)
+        self._adapter = adapter = cast("Callable[[Watchdog], ReliableAdapter]", self._make)(watchdog())
         if dead_letter_log is not None:
             self._dead_letters = DeadLetters(dead_letter_log, engine.name, self._policy.poison_policy, adapter)
         engine.attach(adapter, self, self._dead_letters)
@@ -156,10 +153,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """End at once: acknowledge nothing, end the consumers, make the position durable, let go of the lease. Again is harmless."""
-        self._context.check()
-        if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close())
-        await asyncio.shield(self._closing)
+        await super().close()
 
     async def _close(self) -> None:
         if self._opening is not None and not self._opening.done():
@@ -180,9 +174,6 @@ class Dispatcher:
     async def __aenter__(self) -> Self:
         await self.ready()
         return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.close()
 
     @property
     def ended(self) -> bool:

@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from danube_statemachines import EngineCore, Held, Progress
 
 from .cancellation import to_the_end
-from .clock import HEARTBEAT
+from .clock import HEARTBEAT, LEASE
 from .dead_letters import DeadLetters
 from .errors import Closed, CursorUnreadable, Fenced, InvalidArgument, OwnershipLost, StoreError, SubscriptionOwned, UsageError
+from .hub import Host, Hub
 from .messages import Message
 from .storage.protocols import Batch, Lease, Occupied, Spec
 from .validation import DEFAULT_FLUSH_INTERVAL, check_burst, check_flush_interval, check_rate_limit, check_start, check_subscription_name, check_wait
 
-if TYPE_CHECKING:
-    from .hub import Hub
-
 log = logging.getLogger(__package__)
-
-LEASE = 10.0
-"""Seconds for which a lease holds. A process that dies is replaced after so long."""
 
 
 class Topic(Protocol):
@@ -37,26 +32,6 @@ class Driver(Protocol):
     """The adapter, as its engine sees it."""
 
     def follow(self) -> None: ...
-
-
-class Host(Protocol):
-    """The dispatcher, as its engine sees it."""
-
-    def fail(self, error: Exception) -> None:
-        """Close, and let the consumers know why."""
-        ...
-
-    def mark(self) -> object:
-        """Another value whenever `report` would be another text."""
-        ...
-
-    def report(self) -> str:
-        """What other processes may read of this dispatcher, as JSON."""
-        ...
-
-    async def request(self, action: str) -> str:
-        """Do what another process asks for; return the answer."""
-        ...
 
 
 class SubscriptionEngine:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from .engine import SubscriptionEngine
 from .errors import StoreError
 from .messages import Message
 from .storage.protocols import Batch, Lease, Store, TopicLog
@@ -21,8 +20,47 @@ class Live(Protocol):
     def dispatch(self, message: Message) -> object: ...
 
 
+class Host(Protocol):
+    """A reliable dispatcher, as its engine and its store see it."""
+
+    def fail(self, error: Exception) -> None:
+        """Close, and let the consumers know why."""
+        ...
+
+    def mark(self) -> object:
+        """Another value whenever `report` would be another text."""
+        ...
+
+    def report(self) -> str:
+        """What other processes may read of this dispatcher, as JSON."""
+        ...
+
+    async def request(self, action: str) -> str:
+        """Do what another process asks for; return the answer."""
+        ...
+
+
+class Engine(Protocol):
+    """A reliable dispatcher's engine, as its topic and its store see it."""
+
+    @property
+    def host(self) -> Host: ...
+
+    def head_moved(self) -> None:
+        """There is more to read."""
+        ...
+
+    def renewed(self, began: float) -> None:
+        """A renewal of its lease, begun then, has succeeded."""
+        ...
+
+    def lose(self) -> None:
+        """Its lease is another process's."""
+        ...
+
+
 class Hub:
-    def __init__(self, log: TopicLog, store: Store, owner: str, engines: dict[Lease, SubscriptionEngine], sibling: Callable[[str], Awaitable[Hub]]) -> None:
+    def __init__(self, log: TopicLog, store: Store, owner: str, engines: dict[Lease, Engine], sibling: Callable[[str], Awaitable[Hub]]) -> None:
         self.log = log
         self.name = log.topic
         self.store = store
@@ -32,7 +70,7 @@ class Hub:
         """All of the store's, by lease."""
         self.sibling = sibling
         """The hub of another topic of the store, made if it is missing."""
-        self.waiting: dict[Lease, SubscriptionEngine] = {}
+        self.waiting: dict[Lease, Engine] = {}
         """Those that have read to the end."""
         self._live: list[Live] = []
         self._tail = 0

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from danube_statemachines import FailurePolicy
 
-from .clock import HEARTBEAT
+from .clock import HEARTBEAT, LEASE
 from .dispatcher import Dispatcher
-from .engine import LEASE, SubscriptionEngine
+from .engine import SubscriptionEngine
 from .errors import NotBlocked, StoreUnavailable
 from .hub import Hub
 from .storage.protocols import Row

@@ -10,10 +10,9 @@ from collections.abc import Coroutine, MutableMapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from .clock import HEARTBEAT, NEVER, Watchdog
-from .engine import LEASE, SubscriptionEngine
+from .clock import HEARTBEAT, LEASE, NEVER, RENEWAL, watchdog
 from .errors import StoreError
-from .hub import Hub
+from .hub import Engine, Hub
 from .storage import identity, open_store
 from .storage.protocols import Lease, Request, Store
 
@@ -22,41 +21,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__package__)
 
-RENEWAL = 3.0
-"""Seconds between two renewals of the leases: three may fail before a lease runs out."""
+
+class Sessions:
+    """Those of one event loop."""
+
+    def __init__(self) -> None:
+        self.open: dict[object, Session] = {}
+        self.changing = asyncio.Lock()
+        """Held while one is opened or closed."""
 
 
-class Loop:
-    """What one event loop has: a watchdog, and one session per store."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.watchdog = Watchdog(loop)
-        self.sessions: dict[object, Session] = {}
-        self.opening = asyncio.Lock()
-
-
-_loops: MutableMapping[asyncio.AbstractEventLoop, Loop] = WeakKeyDictionary()
-
-
-def this_loop() -> Loop:
-    loop = asyncio.get_running_loop()
-    if loop not in _loops:
-        _loops[loop] = Loop(loop)
-    return _loops[loop]
+_sessions: MutableMapping[asyncio.AbstractEventLoop, Sessions] = WeakKeyDictionary()
 
 
 def stores_of(loop: asyncio.AbstractEventLoop) -> list[Store]:
     """The stores that are open on a loop."""
-    return [session.store for session in _loops[loop].sessions.values()] if loop in _loops else []
+    return [session.store for session in _sessions[loop].open.values()] if loop in _sessions else []
 
 
 class Session:
     """One open store. One that was opened by its URL closes with the last topic on it; one that was given is its giver's to close."""
 
-    def __init__(self, key: object, store: Store, home: Loop, *, ours: bool) -> None:
+    def __init__(self, key: object, store: Store, home: Sessions, *, ours: bool) -> None:
         self.store = store
         self._ours = ours
-        self.engines: dict[Lease, SubscriptionEngine] = {}
+        self.engines: dict[Lease, Engine] = {}
         self.subscriptions: dict[tuple[str, str], Subscription] = {}
         self.locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self.armed = NEVER
@@ -68,28 +57,29 @@ class Session:
         self._reports: dict[Lease, object] = {}
         self._renewal_due = asyncio.get_running_loop().time() + RENEWAL
         self._calls: set[asyncio.Task[None]] = set()
-        home.watchdog.arm(self, asyncio.get_running_loop().time() + HEARTBEAT)
+        self._watchdog = watchdog()
+        self._watchdog.arm(self, asyncio.get_running_loop().time() + HEARTBEAT)
 
     @classmethod
     async def open(cls, store: str | Store, *, create: bool) -> Session:
         """The session of a store, opened by its URL or given; `close` it once for each `open`."""
-        home = this_loop()
-        async with home.opening:
+        home = _sessions.setdefault(asyncio.get_running_loop(), Sessions())
+        async with home.changing:
             key = identity(store) if isinstance(store, str) else id(store)
-            session = next((each for each in home.sessions.values() if each._key == key or each.store is store), None)
+            session = next((each for each in home.open.values() if each._key == key or each.store is store), None)
             if session is None:
                 opened = await open_store(store, create=create) if isinstance(store, str) else store
-                session = home.sessions[key] = cls(key, opened, home, ours=isinstance(store, str))
+                session = home.open[key] = cls(key, opened, home, ours=isinstance(store, str))
             session._users += 1
             return session
 
     async def close(self) -> None:
-        async with self._home.opening:
+        async with self._home.changing:
             self._users -= 1
             if self._users:
                 return
-            del self._home.sessions[self._key]
-            self._home.watchdog.arm(self, NEVER)
+            del self._home.open[self._key]
+            self._watchdog.arm(self, NEVER)
             for hub in self._hubs.values():
                 hub.unwatch()
             for call in self._calls:
@@ -111,7 +101,7 @@ class Session:
     # the heartbeat
 
     def on_alarm(self, now: float) -> None:
-        self._home.watchdog.arm(self, now + HEARTBEAT)
+        self._watchdog.arm(self, now + HEARTBEAT)
         try:
             changed = self.store.refresh()
         except StoreError as error:
@@ -154,5 +144,5 @@ class Session:
         except StoreError as error:
             log.warning("store %s: requests could not be read: %s", self.store.url, error)
 
-    async def _carry_out(self, request: Request, engine: SubscriptionEngine) -> None:
+    async def _carry_out(self, request: Request, engine: Engine) -> None:
         await self.store.answer(request.id, await engine.host.request(request.action))

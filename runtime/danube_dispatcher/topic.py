@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from types import TracebackType
 from typing import Self
 
 from danube_statemachines import FailurePolicy
 
-from .context import Context
+from .clock import LEASE
+from .context import Closable
 from .dispatcher import Dispatcher
-from .engine import LEASE, SubscriptionEngine
+from .engine import SubscriptionEngine
 from .errors import Closed, InvalidArgument, NotSupported, PublishFailed, StoreError, SubscriptionMismatch, SubscriptionNotFound, SubscriptionOwned
 from .hub import Hub
 from .messages import Message
@@ -40,19 +40,18 @@ TURN = 64
 """Messages published in a row before the event loop gets a turn; fewer than a consumer takes in a row, so that its box does not overflow by that alone."""
 
 
-class Topic:
+class Topic(Closable):
     """Open one with `async with await Topic.open("sqlite:orders.db", "/default/orders") as topic:`."""
 
     def __init__(self, session: Session, hub: Hub, max_payload: int) -> None:
         """Use `Topic.open`."""
+        super().__init__(f"topic {hub.name}")
         self.name = hub.name
         self._session = session
         self._hub = hub
         self._max_payload = max_payload
-        self._context = Context(f"topic {hub.name}")
         self._mine: list[Subscription] = []
         self._published = 0
-        self._closing: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, store: str | Store, name: str, *, create: bool = True, max_payload: int = MAX_PAYLOAD) -> Self:
@@ -72,18 +71,9 @@ class Topic:
     def __repr__(self) -> str:
         return f"<topic {self.name} in {self._session.store.url}>"
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.close()
-
     async def close(self) -> None:
         """Close the subscriptions opened here: consumers end, positions are durable and leases let go on return. Again is harmless."""
-        self._context.check()
-        if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close())
-        await asyncio.shield(self._closing)
+        await super().close()
 
     async def _close(self) -> None:
         try:
