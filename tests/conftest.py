@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import hypothesis
 import pytest
 
-from virtual import VirtualLoop
+from delivering import store_loop
 
 # a deadline would measure the machine; the profile that Hypothesis chose (in CI: without chance) stays otherwise
 hypothesis.settings.register_profile("danube", hypothesis.settings(), deadline=None)
@@ -18,4 +18,4 @@ hypothesis.settings.load_profile("danube")
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     if item.get_closest_marker("real_time"):
         return {"real": asyncio.new_event_loop}
-    return {"virtual": VirtualLoop}
+    return {"virtual": store_loop}
