@@ -82,6 +82,7 @@ class SubscriptionEngine:
         if self._opened:
             raise UsageError(f"{self!r} was given to a dispatcher before; make a new one")
         self._opened = True
+        self.hub.look()
         head = self.hub.log.head
         first = {"latest": head, "earliest": 0}.get(self.start, self.start) if isinstance(self.start, str) else self.start
         if not isinstance(first, int) or first > head:
@@ -91,6 +92,7 @@ class SubscriptionEngine:
         self.lease = await self._acquire(Spec(type, first - 1))
         try:
             progress = await store.load(self.lease)
+            self.hub.look()
             if progress.cursor >= self.hub.log.head:
                 problem = f"the saved cursor {progress.cursor} lies beyond the log, which ends before {self.hub.log.head}"
                 raise CursorUnreadable(self.hub.name, self.name, problem)

@@ -60,7 +60,15 @@ class Engine(Protocol):
 
 
 class Hub:
-    def __init__(self, log: TopicLog, store: Store, owner: str, engines: dict[Lease, Engine], sibling: Callable[[str], Awaitable[Hub]]) -> None:
+    def __init__(
+        self,
+        log: TopicLog,
+        store: Store,
+        owner: str,
+        engines: dict[Lease, Engine],
+        sibling: Callable[[str], Awaitable[Hub]],
+        look: Callable[[], None],
+    ) -> None:
         self.log = log
         self.name = log.topic
         self.store = store
@@ -70,6 +78,8 @@ class Hub:
         """All of the store's, by lease."""
         self.sibling = sibling
         """The hub of another topic of the store, made if it is missing."""
+        self.look = look
+        """See now what other processes have written, and not at the next heartbeat."""
         self.waiting: dict[Lease, Engine] = {}
         """Those that have read to the end."""
         self._live: list[Live] = []

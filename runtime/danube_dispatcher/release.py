@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Protocol
 
 from danube_statemachines import FailurePolicy
@@ -30,8 +31,8 @@ async def release_from_outside(topic: Topic, row: Row, action: str, dead_letter_
     # this policy gives the verdict that the message has already met
     policy = FailurePolicy(max_redeliveries=held.failures - 1, dead_letter_topic=dead_letter_topic)
     engine = SubscriptionEngine(topic, row.subscription, flush_interval=0)
-    make = Dispatcher.reliable_shared if row.type == "shared" else Dispatcher.reliable_exclusive
-    async with make(engine, policy=policy) if row.type != "failover" else Dispatcher.reliable_exclusive(engine, policy=policy, standbys=True) as dispatcher:
+    make = Dispatcher.reliable_shared if row.type == "shared" else partial(Dispatcher.reliable_exclusive, standbys=row.type == "failover")
+    async with make(engine, policy=policy) as dispatcher:
         return await dispatcher.release(action)
 
 

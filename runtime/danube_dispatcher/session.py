@@ -56,6 +56,7 @@ class Session:
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._reports: dict[Lease, object] = {}
         self._renewal_due = asyncio.get_running_loop().time() + RENEWAL
+        self._changed = False
         self._calls: set[asyncio.Task[None]] = set()
         self._watchdog = watchdog()
         self._watchdog.arm(self, asyncio.get_running_loop().time() + HEARTBEAT)
@@ -91,7 +92,7 @@ class Session:
         if topic not in self._hubs:
             opened = await self.store.topic(topic, create=create)
             if topic not in self._hubs:  # nobody else was faster
-                self._hubs[topic] = Hub(opened, self.store, self._owner, self.engines, self.hub)
+                self._hubs[topic] = Hub(opened, self.store, self._owner, self.engines, self.hub, self.look)
         return self._hubs[topic]
 
     def lock(self, topic: str, subscription: str) -> asyncio.Lock:
@@ -100,16 +101,20 @@ class Session:
 
     # the heartbeat
 
-    def on_alarm(self, now: float) -> None:
-        self._watchdog.arm(self, now + HEARTBEAT)
+    def look(self) -> None:
+        """See what other processes have written."""
         try:
-            changed = self.store.refresh()
+            self._changed = self.store.refresh() or self._changed
         except StoreError as error:
             log.warning("store %s cannot be looked at: %s", self.store.url, error)
-            changed = False
+
+    def on_alarm(self, now: float) -> None:
+        self._watchdog.arm(self, now + HEARTBEAT)
+        self.look()
         for hub in self._hubs.values():
             hub.beat()
-        if changed and self.engines:
+        if self._changed and self.engines:
+            self._changed = False
             self._start(self._take_requests())
         if now >= self._renewal_due and self.engines:
             self._renewal_due = now + RENEWAL

@@ -265,6 +265,7 @@ class Topic(Closable):
     async def subscriptions(self) -> list[SubscriptionInfo]:
         """All subscriptions of the topic: the stored ones, whoever owns them, and the non-reliable ones of this process."""
         self._check()
+        self._hub.look()
         stored = [self._info(row) for row in await self.store.rows(self.name)]
         live = [
             SubscriptionInfo(each.name, each.dispatcher.type, False, self._hub.owner, 0.0, None, 0, False, False, {})
