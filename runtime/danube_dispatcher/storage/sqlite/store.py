@@ -82,8 +82,8 @@ class SqliteStore:
     # ---- topics ----
 
     async def topic(self, name: str, *, create: bool) -> SqliteLog:
-        find = functools.partial(_find_topic, name=name)
-        found = self._topics.get(name) or self._read(find)
+        self.check()
+        found = self._topics.get(name) or self._read(lambda reader: _find_topic(reader, name))
         if not found:
             if not create:
                 raise no_topic(self.url, name)
@@ -108,7 +108,7 @@ class SqliteStore:
         heads = reader.execute("SELECT id, head FROM topics WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(logs)),)).fetchall()
         committing = self.writer.committing  # looked at after the heads: what of ours they contain is in it, or finished
         self.writer.deliver()
-        self._version = version
+        look_again = False
         for number, head in heads:
             log, before = logs[number]
             if head < before:
@@ -117,9 +117,10 @@ class SqliteStore:
                 )
             if head > log.head:
                 if log in committing:
-                    self._version = -1  # ours will be announced with its messages; look again then
+                    look_again = True  # ours will be announced with its messages; what is beyond them, then
                 else:
                     log.move(head)
+        self._version = -1 if look_again else version
         return True
 
     # ---- subscriptions ----
