@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from copy import copy
+from dataclasses import replace
+from typing import Any, Never
 from weakref import WeakSet
 
-from danube_dispatcher import Consumer, ConsumerStatus, Delivery, Dispatcher, Subscription, Topic
+from danube_dispatcher import Consumer, ConsumerStatus, Counts, Delivery, Dispatcher, Status, Subscription, Topic
 from danube_dispatcher.session import stores_of
 from danube_dispatcher.storage import open_store
 from danube_dispatcher.storage.protocols import Store
@@ -127,3 +131,41 @@ def seats(subject: Subscription | Dispatcher) -> list[str]:
 
 def seat(subject: Subscription | Dispatcher, name: str) -> ConsumerStatus:
     return next(consumer for consumer in subject.status().consumers if consumer.name == name)
+
+
+def failing(error: Exception) -> Callable[..., Coroutine[Any, Any, Never]]:
+    """To stand in for a call of a store."""
+
+    async def fail(*_: object, **__: object) -> Never:
+        raise error
+
+    return fail
+
+
+def outlook(subject: Subscription | Dispatcher) -> Status:
+    """Its status without the counts: what a stale answer must leave as it is."""
+    return replace(subject.status(), counts=Counts())
+
+
+def forge(delivery: Delivery, epoch: int = 0, session: int = 0, offset: int = 0, attempt: int = 0) -> Delivery:
+    """One that differs by so much."""
+    forged = copy(delivery)
+    forged.id = tuple(map(sum, zip(delivery.id, (epoch, session, offset, attempt), strict=True)))  # type: ignore[assignment]  # four stay four
+    return forged
+
+
+class Record:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def transition(self, machine: str, source: str, trigger: str, dest: str) -> None:
+        self.told.append(("transition", source, trigger, dest))
+
+    def effect(self, machine: str, name: str, arguments: tuple[object, ...]) -> None:
+        self.told.append((name, *arguments))
+
+    def effects(self, *names: str) -> list[tuple[object, ...]]:
+        """Those of these names, in order."""
+        return [each for each in self.told if each[0] in names]

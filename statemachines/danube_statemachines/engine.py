@@ -192,7 +192,7 @@ class EngineCore(Generic[T]):
             held = self.held or Held(message.offset)
             self.held = held._replace(attempt=held.attempt + 1, sent=True)
         if self.strict and self.want != self.durable:
-            self.write_due = now
+            self._write_soon(now)
             self.owed = True
             return LATER
         self._judge(now)
