@@ -144,6 +144,15 @@ async def test_a_status_is_written_where_there_is_a_new_one(store: Store) -> Non
     assert {row.subscription: row.status for row in await store.rows()} == {"one": '{"lag": 1}', "other": '{"text": "ü \\ud800 \\u0000"}'}
 
 
+async def test_a_new_owner_has_said_nothing_yet(store: Store) -> None:
+    lease = await take(store)
+    await store.renew({lease: '{"state": "of the first"}'}, seconds=SECONDS)
+    await store.store(lease, Progress(-1), let_go=True)
+    assert (await row(store)).status == '{"state": "of the first"}'
+    await take(store, "two:2")
+    assert (await row(store)).status == ""
+
+
 async def test_another_type_is_a_mismatch(store: Store) -> None:
     lease = await take(store)
     with pytest.raises(SubscriptionMismatch, match="stored as shared, not exclusive"):

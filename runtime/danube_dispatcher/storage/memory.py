@@ -165,6 +165,7 @@ class MemoryStore:
         self._forget_requests(before.epoch, answered=False)
         self._epoch += 1
         row.tenure = Tenure(before.type, owner, now + seconds, self._epoch, 0)
+        row.status = ""
         return Lease(topic, subscription, self._epoch, unclean=bool(before.owner), created=created)
 
     def renew(self, leases: Mapping[Lease, str | None], *, seconds: float) -> asyncio.Future[set[Lease]]:

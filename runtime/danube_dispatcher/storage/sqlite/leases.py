@@ -63,7 +63,8 @@ class Leases:
                 return other
             epoch = self._next_epoch(connection)
             connection.execute(
-                "UPDATE subscriptions SET epoch = ?, owner = ?, until = ?, renewals = 0 WHERE epoch = ?", (epoch, owner, now + seconds, tenure.epoch)
+                "UPDATE subscriptions SET epoch = ?, owner = ?, until = ?, renewals = 0, status = '' WHERE epoch = ?",
+                (epoch, owner, now + seconds, tenure.epoch),
             )
             # an old request must not be carried out on whatever the new owner happens to hold
             connection.execute("DELETE FROM requests WHERE epoch = ? AND answer IS NULL", (tenure.epoch,))
