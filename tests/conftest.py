@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Callable, Mapping
 
 import hypothesis
@@ -13,6 +14,9 @@ from delivering import store_loop
 # a deadline would measure the machine; the profile that Hypothesis chose (in CI: without chance) stays otherwise
 hypothesis.settings.register_profile("danube", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("danube")
+
+# a loop that spins on a fault fills memory faster than anyone looks: let it fail instead of the machine
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
