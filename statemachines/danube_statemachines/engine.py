@@ -219,7 +219,7 @@ class EngineCore(Generic[T]):
             self._write_soon(now)
         else:
             self.write_due = now + self.flush_interval
-            self._countdown = self.flush_messages
+            self._countdown = self.flush_messages - 1  # this one is the first
         self._judge(now)
 
     def take_news(self) -> Literal["poll", "wake"] | None:
@@ -355,6 +355,7 @@ class EngineCore(Generic[T]):
         if self.write_due is None or not self.write_failures or self.write_due < now:
             self.write_due = now
         self._countdown = 1
+        self.attention = True
 
     def _news(self, now: float) -> None:
         self.news = True

@@ -1,0 +1,534 @@
+"""What a reliable subscription reads, where its position is, and when that is durable."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+import processes
+from danube_dispatcher import Consumer, CursorUnreadable, FailurePolicy, InvalidArgument, StoreBusy, StoreDamaged, StoreUnavailable, Subscription, Topic
+from danube_dispatcher.storage.protocols import READ_BYTES, READ_MESSAGES, Lease, Spec
+from danube_statemachines import Progress
+from delivering import TOPIC, join, now, publish, settle, take, text, waiting
+from faults import FaultLog
+from processes import Machine, core_of, faults_of, kill, outlive
+from virtual import advance
+
+machine = processes.machine
+
+TROUBLE = StoreUnavailable("test", "the disk is on fire")
+
+
+async def filled(machine: Machine, count: int) -> Topic:
+    topic = await machine.topic()
+    await topic.publish_many([str(number).encode() for number in range(count)])
+    return topic
+
+
+async def settle_next(consumer: Consumer, count: int = 1) -> list[int]:
+    """Acknowledge so many; return their offsets."""
+    offsets: list[int] = []
+    for _ in range(count):
+        delivery = await take(consumer)
+        assert await delivery.ack() is True
+        offsets.append(delivery.message.offset)
+    return offsets
+
+
+def log_of(topic: Topic) -> FaultLog:
+    log = topic.hub.log
+    assert isinstance(log, FaultLog)
+    return log
+
+
+# where it begins
+
+
+@pytest.mark.parametrize(("start", "first"), [("earliest", 0), (0, 0), (2, 2), (3, 3), ("latest", 3)])
+async def test_a_new_subscription_starts_where_it_is_asked_to(machine: Machine, start: str | int, first: int) -> None:
+    topic = await filled(machine, 3)
+    subscription = await topic.subscribe("s", start=start)
+    await publish(topic, "new")
+    consumer = await join(subscription, "c")
+    assert await settle_next(consumer, 4 - first) == list(range(first, 4))
+
+
+async def test_latest_is_the_default(machine: Machine) -> None:
+    topic = await filled(machine, 3)
+    assert (await topic.subscribe("s")).status().cursor == 2
+
+
+@pytest.mark.parametrize("start", [4, 2**62])
+async def test_a_start_beyond_the_head_is_an_error_and_leaves_nothing(machine: Machine, start: int) -> None:
+    topic = await filled(machine, 3)
+    with pytest.raises(InvalidArgument, match=rf"start: {start} is beyond the head 3 of {TOPIC}"):
+        await topic.subscribe("s", start=start)
+    assert machine.rows() == []
+    assert await topic.subscriptions() == []
+
+
+@pytest.mark.parametrize(("start", "cursor"), [("earliest", -1), (1, 0), ("latest", 2)])
+async def test_the_first_position_is_durable_before_subscribe_returns(machine: Machine, start: str | int, cursor: int) -> None:
+    topic = await filled(machine, 3)
+    await topic.subscribe("s", start=start)
+    assert machine.stored_cursor() == cursor
+
+
+async def test_a_crash_before_the_first_flush_skips_nothing(machine: Machine) -> None:
+    topic = await filled(machine, 3)
+    await topic.subscribe("s", start="latest")
+    await publish(topic, "missed")
+    await outlive(topic)
+    reopened = await machine.topic()
+    await publish(reopened, "later")
+    consumer = await join(await reopened.subscribe("s", start="latest"), "c")
+    assert await settle_next(consumer, 2) == [3, 4]
+
+
+async def test_a_stored_subscription_goes_on_where_it_was_whatever_start_says(machine: Machine) -> None:
+    topic = await filled(machine, 5)
+    await settle_next(await join(await topic.subscribe("s", start="earliest"), "c"), 2)
+    await topic.close()
+    for start in ("latest", "earliest", 4):
+        topic = await machine.topic()
+        subscription = await topic.subscribe("s", start=start)
+        assert subscription.status().cursor == 1
+        await topic.close()
+
+
+async def test_a_cursor_beyond_the_head_is_an_error_and_never_a_new_start(machine: Machine) -> None:
+    topic = await filled(machine, 3)
+    lease = await machine.inner.acquire(TOPIC, "s", owner="x:1", seconds=10, new=Spec("exclusive", -1))
+    assert isinstance(lease, Lease)
+    await machine.inner.store(lease, Progress(3), let_go=True)
+    for _ in range(2):
+        with pytest.raises(CursorUnreadable, match="3 lies beyond the log"):
+            await topic.subscribe("s")
+        row = machine.row()
+        assert (row.progress.cursor, row.owner) == (3, "")
+
+
+async def test_a_cursor_that_cannot_be_read_is_an_error_and_never_a_new_start(machine: Machine) -> None:
+    topic = await filled(machine, 3)
+    await settle_next(await join(await topic.subscribe("s", start="earliest"), "c"))
+    await topic.close()
+    store = await machine.process()
+    topic = await machine.topic(store)
+    store.fail("load", CursorUnreadable(TOPIC, "s", "damaged"), times=1)
+    with pytest.raises(CursorUnreadable, match="damaged"):
+        await topic.subscribe("s", start="latest")
+    assert (machine.stored_cursor(), machine.row().owner) == (0, "")
+    assert (await topic.subscribe("s")).status().cursor == 0
+
+
+# reading
+
+
+async def test_it_reads_ahead_in_batches(machine: Machine) -> None:
+    topic = await filled(machine, 2 * READ_MESSAGES + 10)
+    subscription = await topic.subscribe("s", start="earliest")
+    assert await settle_next(await join(subscription, "c"), topic.head) == list(range(topic.head))
+    assert len(faults_of(topic).made("read")) == 3
+
+
+async def test_read_ahead_is_bounded_in_messages(machine: Machine) -> None:
+    topic = await filled(machine, 3 * READ_MESSAGES)
+    subscription = await topic.subscribe("s", start="earliest")
+    consumer = await join(subscription, "c")
+    most = 0
+    for _ in range(topic.head):
+        most = max(most, len(core_of(subscription).buffer))
+        await settle_next(consumer)
+    assert 0 < most <= READ_MESSAGES
+
+
+async def test_read_ahead_is_bounded_in_bytes_though_never_below_one_message(machine: Machine) -> None:
+    topic = await machine.topic()
+    half, large = bytes(READ_BYTES // 2), bytes(READ_BYTES + 1)
+    await topic.publish_many([half, half, half, large, large])
+    subscription = await topic.subscribe("s", start="earliest")
+    consumer = await join(subscription, "c")
+    ahead: list[int] = []
+    for _ in range(5):
+        ahead.append(len(core_of(subscription).buffer))
+        await settle_next(consumer)
+    assert ahead == [1, 0, 0, 0, 0]
+
+
+async def test_a_gap_in_the_offsets_freezes_nothing(machine: Machine) -> None:
+    topic = await filled(machine, 8)
+    log_of(topic).hidden = {0, 3, 4, 7}
+    subscription = await topic.subscribe("s", start="earliest", flush_interval=0)
+    consumer = await join(subscription, "c")
+    assert await settle_next(consumer, 4) == [1, 2, 5, 6]
+    assert machine.stored_cursor() == 6
+    await publish(topic, "8")
+    assert await settle_next(consumer) == [8]
+    assert machine.stored_cursor() == 8
+
+
+async def test_a_message_with_a_history_that_a_gap_swallowed_is_forgotten(machine: Machine) -> None:
+    topic = await filled(machine, 2)
+    consumer = await join(await topic.subscribe("s", start="earliest"), "c")
+    await (await take(consumer)).nack()
+    await topic.close()
+    topic = await machine.topic()
+    log_of(topic).hidden = {0}
+    consumer = await join(await topic.subscribe("s"), "c")
+    delivery = await take(consumer)
+    assert (delivery.message.offset, delivery.attempt) == (1, 1)
+
+
+async def test_lag_counts_what_is_not_settled(machine: Machine) -> None:
+    topic = await machine.topic()
+    subscription = await topic.subscribe("s", start="earliest")
+    lag = subscription.status().lag
+    assert lag is not None
+    assert (lag.cursor, lag.head, lag.messages) == (-1, 0, 0)
+    await publish(topic, *"abc")
+    await settle_next(await join(subscription, "c"))
+    lag = subscription.status().lag
+    assert lag is not None
+    assert (lag.cursor, lag.head, lag.messages) == (0, 3, 2)
+
+
+@pytest.mark.parametrize("lagging", [False, True], ids=["in place", "awaited"])
+async def test_a_read_that_fails_is_tried_again_with_growing_delays(machine: Machine, lagging: bool) -> None:
+    topic = await filled(machine, 2)
+    store = faults_of(topic)
+    subscription = await topic.subscribe("s", start="earliest")
+    if lagging:
+        store.fail("read", TROUBLE, before=0.01)
+    else:
+        store.fail("read", TROUBLE)
+    consumer = await join(subscription, "c")
+    await advance(20)
+    assert waiting(consumer) == [0]
+    assert subscription.explain().code == "store"
+    assert "on fire" in str(subscription.explain())
+    assert "on fire" in str(subscription.status().last_error)
+    times = [call.at for call in store.made("read")]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps == sorted(gaps)
+    assert gaps[0] < 0.2
+    assert 4 < gaps[-1] < 5.6
+    store.heal()
+    assert text(await take(consumer)) == "0"
+    assert now() - times[-1] < 5.6
+
+
+async def test_a_slow_read_stops_nobody_and_skips_nothing(machine: Machine) -> None:
+    topic = await filled(machine, 2)
+    store = faults_of(topic)
+    store.lag("read", before=3.0)
+    subscription = await topic.subscribe("s", start="earliest")
+    consumer = await join(subscription, "c")
+    await publish(topic, "2")  # the publisher does not wait
+    assert now() < 1
+    assert subscription.explain().code == "store"
+    assert await settle_next(consumer, 3) == [0, 1, 2]
+
+
+async def test_a_store_beyond_hope_ends_the_subscription_and_says_so(machine: Machine) -> None:
+    topic = await filled(machine, 2)
+    subscription = await topic.subscribe("s", start="earliest")
+    faults_of(topic).fail("read", StoreDamaged("test", "torn page"))
+    consumer = await join(subscription, "c")
+    with pytest.raises(StoreDamaged, match="torn page"):
+        await take(consumer)
+    assert "torn page" in str(subscription.status().last_error)
+
+
+# the heartbeat
+
+
+async def test_messages_of_another_process_are_found_within_one_heartbeat(machine: Machine) -> None:
+    mine, other = await machine.topic(), await machine.topic()
+    consumer = await join(await mine.subscribe("s"), "c")
+    for delay in (0.0, 0.17, 0.31, 0.49):
+        await advance(delay)
+        published = now()
+        await publish(other, "x")
+        delivery = await take(consumer)
+        assert now() - published <= 0.51
+        await delivery.ack()
+
+
+async def test_a_lost_notification_costs_at_most_one_heartbeat(machine: Machine) -> None:
+    topic = await machine.topic()
+    consumer = await join(await topic.subscribe("s"), "c")
+    faults_of(topic).deaf = True
+    for delay in (0.0, 0.2, 0.4):
+        await advance(delay)
+        published = now()
+        await publish(topic, "x")
+        assert waiting(consumer) == [0]
+        delivery = await take(consumer)
+        assert now() - published <= 0.51
+        await delivery.ack()
+
+
+async def test_it_never_says_end_while_there_is_something_to_read(machine: Machine) -> None:
+    topic = await machine.topic()
+    subscription = await topic.subscribe("s")
+    consumer = await join(subscription, "c")
+    assert subscription.explain().code == "end"
+    faults_of(topic).deaf = True
+    await publish(topic, "x")
+    assert subscription.explain().code == "waking"
+    await take(consumer)
+    assert subscription.explain().code == "awaiting_ack"
+
+
+async def test_deadlines_and_delays_fire_at_their_own_time(machine: Machine) -> None:
+    topic = await filled(machine, 1)
+    policy = FailurePolicy(ack_timeout=0.31, redelivery_delay=0.17)
+    consumer = await join(await topic.subscribe("s", start="earliest", policy=policy), "c")
+    times: list[float] = []
+    for _ in range(2):
+        await take(consumer)
+        times.append(now())
+    assert times[1] - times[0] == pytest.approx(0.48, abs=0.01)
+
+
+# writing the position
+
+
+async def writes_of(machine: Machine, interval: float | None = None) -> tuple[Topic, Subscription, Consumer]:
+    topic = await filled(machine, 20)
+    subscription = await topic.subscribe("s", start="earliest", flush_interval=interval)
+    return topic, subscription, await join(subscription, "c")
+
+
+async def test_writes_are_five_seconds_apart_and_each_carries_the_newest_position(machine: Machine) -> None:
+    topic, subscription, consumer = await writes_of(machine)
+    store = faults_of(topic)
+    began = now()
+    for _ in range(3):
+        await settle_next(consumer)
+        await advance(2)
+    status = subscription.status()
+    assert (status.cursor, status.durable_cursor) == (2, 2)  # acks at 0, 2, 4; the write at 5
+    assert [round(call.at - began, 2) for call in store.made("store")] == [5.0]
+    await settle_next(consumer)  # at 6
+    await advance(4.9)
+    assert (subscription.status().cursor, machine.stored_cursor()) == (3, 2)
+    await advance(0.2)
+    assert machine.stored_cursor() == 3  # the trailing write, though nothing happened since
+    assert [round(call.at - began, 2) for call in store.made("store")] == [5.0, 11.0]
+
+
+async def test_an_idle_subscription_writes_nothing(machine: Machine) -> None:
+    topic, _, consumer = await writes_of(machine)
+    await settle_next(consumer, 20)
+    await advance(60)
+    assert len(faults_of(topic).made("store")) == 1
+
+
+async def test_flush_interval_is_in_seconds(machine: Machine) -> None:
+    _, _, consumer = await writes_of(machine, 0.25)
+    await settle_next(consumer)
+    await advance(0.24)
+    assert machine.stored_cursor() == -1
+    await advance(0.02)
+    assert machine.stored_cursor() == 0
+
+
+@pytest.mark.parametrize("how", ["disconnect", "remove", "drain", "close", "close topic", "flush"])
+async def test_the_position_is_written_at_once_when_somebody_leaves(machine: Machine, how: str) -> None:
+    topic, subscription, consumer = await writes_of(machine, 3600)
+    await settle_next(consumer, 3)
+    if how != "disconnect":
+        await advance(1)
+    assert machine.stored_cursor() == -1
+    began = now()
+    if how == "disconnect":
+        await subscription.dispatcher.disconnect_all_consumers()
+    elif how == "remove":
+        subscription.dispatcher.remove_consumer("c")
+        await settle()
+    elif how == "drain":
+        task = asyncio.create_task(subscription.drain())
+        await settle()
+        await settle_next(consumer)
+        assert await task == ()
+    elif how == "close":
+        await subscription.close()
+    elif how == "close topic":
+        await topic.close()
+    else:
+        assert await subscription.dispatcher.flush_progress() is True
+    assert machine.stored_cursor() == (3 if how == "drain" else 2)
+    assert now() - began < 0.1
+
+
+async def test_with_flush_interval_zero_an_ack_is_durable_when_it_returns(machine: Machine) -> None:
+    _, _, consumer = await writes_of(machine, 0)
+    for offset in range(5):
+        assert await settle_next(consumer) == [offset]
+        assert machine.stored_cursor() == offset
+
+
+async def test_with_flush_interval_zero_the_next_message_leaves_when_the_position_is_durable(machine: Machine) -> None:
+    topic, _, consumer = await writes_of(machine, 0)
+    store = faults_of(topic)
+    for before, after in ((2.0, 0.0), (0.0, 2.0)):
+        store.lag("store", before=before, after=after)
+        delivery = await take(consumer)
+        acked = asyncio.create_task(delivery.ack())
+        await advance(1.9)
+        assert not acked.done()
+        assert waiting(consumer) == [0]
+        assert await acked is True
+        await settle()
+        assert waiting(consumer) == [1]
+        store.heal()
+
+
+async def test_with_flush_interval_zero_an_ack_waits_for_a_failing_store(machine: Machine) -> None:
+    topic, subscription, consumer = await writes_of(machine, 0)
+    store = faults_of(topic)
+    store.fail("store", TROUBLE)
+    acked = asyncio.create_task((await take(consumer)).ack())
+    await advance(30)
+    assert not acked.done()
+    assert waiting(consumer) == [0]
+    assert subscription.explain().code == "store"
+    store.heal()
+    assert await acked is True
+    assert machine.stored_cursor() == 0
+    assert text(await take(consumer)) == "1"
+
+
+async def test_an_ack_that_waits_is_false_once_the_subscription_closed_in_vain(machine: Machine) -> None:
+    topic, subscription, consumer = await writes_of(machine, 0)
+    faults_of(topic).fail("store", TROUBLE)
+    acked = asyncio.create_task((await take(consumer)).ack())
+    await advance(1)
+    with pytest.raises(StoreUnavailable, match="on fire"):
+        await subscription.close()
+    assert await acked is False
+    assert machine.stored_cursor() == -1
+
+
+async def test_an_ack_that_waits_is_true_when_closing_made_it_durable(machine: Machine) -> None:
+    topic, subscription, consumer = await writes_of(machine, 0)
+    faults_of(topic).fail("store", TROUBLE)
+    acked = asyncio.create_task((await take(consumer)).ack())
+    await advance(1)
+    faults_of(topic).heal()
+    await subscription.close()
+    assert await acked is True
+    assert machine.stored_cursor() == 0
+
+
+async def test_ten_thousand_settled_messages_are_written_without_waiting(machine: Machine) -> None:
+    topic = await machine.topic()
+    await topic.publish_many(b"x" for _ in range(10_050))
+    consumer = await join(await topic.subscribe("s", start="earliest", flush_interval=3600), "c")
+    await settle_next(consumer, 9_999)
+    await settle()
+    assert machine.stored_cursor() == -1
+    await settle_next(consumer)
+    await settle()
+    assert machine.stored_cursor() == 9_999
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "fails",
+        pytest.param(
+            "hangs", marks=pytest.mark.xfail(strict=True, reason="a write that is under way for long lets any number of messages be settled behind it")
+        ),
+    ],
+)
+async def test_while_nothing_can_be_written_the_bound_on_duplicates_holds(machine: Machine, trouble: str) -> None:
+    topic = await machine.topic()
+    await topic.publish_many(b"x" for _ in range(20_500))
+    subscription = await topic.subscribe("s", start="earliest", flush_interval=1)
+    consumer = await join(subscription, "c")
+    store = faults_of(topic)
+    if trouble == "fails":
+        store.fail("store", TROUBLE)
+    else:
+        store.lag("store", before=60.0)
+    await settle_next(consumer)
+    await advance(2)
+    for _ in range(20_000):
+        if not waiting(consumer)[0]:
+            break
+        await settle_next(consumer)
+    await advance(30)
+    assert waiting(consumer) == [0]
+    assert subscription.explain().code == "store"
+    cursor = core_of(subscription).cursor
+    assert cursor < 10_000
+    store.heal()
+    assert await settle_next(consumer, 500) == list(range(cursor + 1, cursor + 501))
+
+
+@pytest.mark.parametrize("error", [TROUBLE, StoreBusy("test", "locked")], ids=["unavailable", "busy"])
+async def test_a_failed_write_stays_dirty_is_tried_again_with_growing_delays_and_visible(machine: Machine, error: Exception) -> None:
+    topic, subscription, consumer = await writes_of(machine)
+    store = faults_of(topic)
+    store.fail("store", error)
+    await settle_next(consumer, 2)
+    await advance(25)
+    status = subscription.status()
+    assert (status.cursor, status.durable_cursor, machine.stored_cursor()) == (1, -1, -1)
+    assert "write of the cursor failed" in str(status.last_error)
+    gaps = [later.at - earlier.at for earlier, later in pairwise(store.made("store"))]
+    assert [round(gap, 2) for gap in gaps[:6]] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
+    assert max(gaps) == pytest.approx(5.0, abs=0.01)
+    assert await settle_next(consumer) == [2]  # deliveries go on meanwhile
+    store.heal()
+    await advance(5.1)
+    status = subscription.status()
+    assert (machine.stored_cursor(), status.durable_cursor, status.last_error) == (2, 2, None)
+
+
+async def test_a_failed_write_is_made_good_by_closing(machine: Machine) -> None:
+    topic, subscription, consumer = await writes_of(machine)
+    faults_of(topic).fail("store", TROUBLE, times=1)
+    await settle_next(consumer, 2)
+    await advance(5.01)
+    assert machine.stored_cursor() == -1
+    await subscription.close()
+    assert machine.stored_cursor() == 1
+
+
+async def test_a_write_whose_answer_was_lost_is_repeated_and_does_no_harm(machine: Machine) -> None:
+    topic, _, consumer = await writes_of(machine, 0)
+    faults_of(topic).fail("store", TROUBLE, times=1, done=True)
+    assert await settle_next(consumer, 3) == [0, 1, 2]
+    assert machine.stored_cursor() == 2
+
+
+async def test_one_write_at_a_time(machine: Machine) -> None:
+    topic, subscription, consumer = await writes_of(machine, 3600)
+    store = faults_of(topic)
+    store.lag("store", after=1.0)
+    flushes: list[asyncio.Task[bool]] = []
+    for _ in range(5):
+        await settle_next(consumer)
+        flushes.append(asyncio.create_task(subscription.dispatcher.flush_progress()))
+        await asyncio.sleep(0.01)
+    assert await asyncio.gather(*flushes) == [True] * 5
+    cursors = [progress.cursor for call in store.made("store") for progress in call.arguments if isinstance(progress, Progress)]
+    assert cursors == [0, 4]
+
+
+async def test_what_was_settled_after_the_last_write_comes_again_after_a_crash(machine: Machine) -> None:
+    topic, _, consumer = await writes_of(machine, 3)
+    await settle_next(consumer, 4)
+    await advance(3.1)
+    await settle_next(consumer, 3)
+    kill(topic)
+    await advance(processes.OUTLIVED)
+    reopened = await machine.topic()
+    consumer = await join(await reopened.subscribe("s"), "c")
+    delivery = await take(consumer)
+    assert delivery.message.offset == 4
