@@ -94,10 +94,10 @@ class FaultStore:
         return work() if fault is None else asyncio.ensure_future(self.suffer(fault, work))
 
     async def suffer(self, fault: Fault, work: Callable[[], Awaitable[T]]) -> T:
-        if fault.before == float("inf"):
-            await asyncio.get_running_loop().create_future()
-        if fault.before:
+        if 0 < fault.before < float("inf"):
             await asyncio.sleep(fault.before)
+        if self.dead or fault.before == float("inf"):
+            await asyncio.get_running_loop().create_future()
         if fault.error is not None and not fault.done:
             raise fault.error
         answer = await work()

@@ -13,7 +13,6 @@ import pytest
 from danube_dispatcher import Subscription, Topic
 from danube_dispatcher.clock import LEASE
 from danube_dispatcher.storage import open_store
-from danube_dispatcher.storage.memory import MemoryStore
 from danube_dispatcher.storage.protocols import Row, Store
 from danube_statemachines import EngineCore
 from delivering import TOPIC
@@ -53,7 +52,7 @@ class Machine:
 
     async def process(self) -> FaultStore:
         """Another process opens the store."""
-        shared = self._url == "memory:"
+        shared = not self.durable
         if not shared or not self._stores:
             store = await open_store(self._url, create=True, clock=self.now)
             self._stores.append(store)
@@ -80,13 +79,18 @@ class Machine:
         return self.row(subscription).progress.cursor
 
     @property
+    def topics(self) -> list[Topic]:
+        """In the order in which they were opened."""
+        return [topic for _, topic in self._topics]
+
+    @property
     def inner(self) -> Store:
         """The store itself."""
         return self._stores[0]
 
     @property
     def durable(self) -> bool:
-        return not isinstance(self.inner, MemoryStore)
+        return self._url != "memory:"
 
 
 def at_once(answer: object) -> Any:

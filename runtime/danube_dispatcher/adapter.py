@@ -263,11 +263,11 @@ class ReliableAdapter(Adapter[Reliable]):
 
     async def ack_message(self, delivery: DeliveryId) -> bool:
         self.check()
-        stale = self.counts.stale_acks
+        stale, strict = self.counts.stale_acks, self.core.strict
         self.step(self.machine.ack, delivery)
         if self.counts.stale_acks != stale:
             return False
-        return await self.engine.durable() if self.core.strict else True
+        return await self.engine.durable() if strict else True
 
     async def nack_message(self, delivery: DeliveryId, delay: float, reason: str) -> bool:
         self.check()

@@ -229,7 +229,7 @@ def check_burst(value: object, rate_limit: object) -> float | None:
         return None
     if rate_limit is None:
         raise InvalidArgument("rate_burst", "needs a rate_limit beside it")
-    return float(count("rate_burst", value))
+    return count("rate_burst", value)
 
 
 def check_flush_interval(value: object) -> float:

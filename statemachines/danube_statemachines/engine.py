@@ -212,10 +212,11 @@ class EngineCore(Generic[T]):
             self._settled(now)
 
     def _settled(self, now: float) -> None:
+        strict = self.strict  # the last careful one is durable, too: its mark must go
         self.held = None
         if self.careful:
             self.careful -= 1
-        if self.strict or self.write_due is not None:
+        if strict or self.write_due is not None:
             self._write_soon(now)
         else:
             self.write_due = now + self.flush_interval
