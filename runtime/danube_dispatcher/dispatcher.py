@@ -80,6 +80,7 @@ class Dispatcher(Closable):
         self._adapter: ReliableAdapter | NonReliableAdapter | None = None
         self._dead_letters: DeadLetters | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._withdrawn = False
         self._held: Held | None = None
         self._failure: Exception | None = None
         if engine is not None and self._policy.dead_letter_topic == engine.hub.name:
@@ -130,6 +131,7 @@ class Dispatcher(Closable):
         try:
             await asyncio.shield(opening)
         except asyncio.CancelledError:
+            self._withdrawn = True
             await to_the_end(self.close())  # leave no lease behind
             raise
 
@@ -162,7 +164,7 @@ class Dispatcher(Closable):
         if self._adapter is not None:
             self._end(None)
             if self._engine is not None:
-                await self._engine.close(self._held)
+                await self._engine.close(self._held, withdrawn=self._withdrawn)
 
     def _end(self, error: Exception | None) -> None:
         if isinstance(self._adapter, ReliableAdapter):
@@ -400,6 +402,7 @@ class Dispatcher(Closable):
                 "state": status.state,
                 "active": status.active,
                 "consumers": [consumer.name for consumer in status.consumers],
+                "cursor": status.cursor,
                 "in_flight": status.in_flight,
                 "attempt": status.attempt,
                 "delivered": status.counts.delivered,

@@ -153,10 +153,18 @@ class SubscriptionEngine:
         elif lease.unclean:
             await store.renew({lease: None}, seconds=0.0)  # run out, not let go: the next owner must still be careful
         else:
-            await store.store(lease, await store.load(lease), let_go=True)
+            try:
+                progress = await store.load(lease)
+            except CursorUnreadable:
+                await store.renew({lease: None}, seconds=0.0)
+            else:
+                await store.store(lease, progress, let_go=True)
 
-    async def close(self, held: Held | None) -> None:
-        """Make the position, and the history of the message in hand, durable, and let go of the lease. Nothing of it after the ownership was lost."""
+    async def close(self, held: Held | None, *, withdrawn: bool = False) -> None:
+        """Make the position, and the history of the message in hand, durable, and let go of the lease. Nothing of it after the ownership was lost.
+
+        `withdrawn`: nobody wants it any more who could know that it was opened, so leave everything as it was.
+        """
         now = asyncio.get_running_loop().time()
         lost = self.core.ended == "lost"
         progress = self.core.end("lost" if lost else "closed", now, held)
@@ -165,9 +173,13 @@ class SubscriptionEngine:
         try:
             if self._write is not None:
                 await asyncio.wait([self._write])
-            if not lost:
+            if withdrawn:
+                await self._undo(self.lease)
+            elif not lost:
                 await self.hub.store.store(self.lease, self._moved(progress, self.hub.store.now() - now), let_go=True)
                 durable = True
+        except Fenced:
+            log.warning("subscription %s of %s was taken over by another process before it was closed here", self.name, self.hub.name)
         finally:
             self._answer_waiters(durable)
 

@@ -116,10 +116,12 @@ async def test_a_cursor_that_cannot_be_read_is_an_error_and_never_a_new_start(ma
     await topic.close()
     store = await machine.process()
     topic = await machine.topic(store)
-    store.fail("load", CursorUnreadable(TOPIC, "s", "damaged"), times=1)
-    with pytest.raises(CursorUnreadable, match="damaged"):
-        await topic.subscribe("s", start="latest")
-    assert (machine.stored_cursor(), machine.row().owner) == (0, "")
+    store.fail("load", CursorUnreadable(TOPIC, "s", "damaged"))
+    for _ in range(2):  # its lease was let go, or the second would hear of that
+        with pytest.raises(CursorUnreadable, match="damaged"):
+            await topic.subscribe("s", start="latest")
+    assert machine.stored_cursor() == 0
+    store.heal()
     assert (await topic.subscribe("s")).status().cursor == 0
 
 

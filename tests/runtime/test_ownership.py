@@ -1,0 +1,470 @@
+"""One process at a time owns a reliable subscription: leases, fences, and what becomes of an owner that lost its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+import processes
+from danube_dispatcher import (
+    Closed,
+    Consumer,
+    FailurePolicy,
+    OwnershipLost,
+    StoreBusy,
+    StoreUnavailable,
+    Subscription,
+    SubscriptionMismatch,
+    SubscriptionOwned,
+    Topic,
+)
+from danube_dispatcher.clock import HEARTBEAT, LEASE, RENEWAL
+from danube_dispatcher.storage.protocols import Lease, Spec
+from danube_statemachines import Progress
+from delivering import TOPIC, join, now, publish, settle, take, waiting
+from processes import EPOCH, Machine, block_loop, core_of, faults_of, kill, outlive
+from virtual import advance
+
+machine = processes.machine
+
+TROUBLE = StoreUnavailable("test", "the disk is on fire")
+
+
+async def owner(machine: Machine, **arguments: Any) -> tuple[Topic, Subscription, Consumer]:
+    topic = await machine.topic()
+    if not topic.head:
+        await publish(topic, *"abcdefgh")
+    subscription = await topic.subscribe("s", **{"start": "earliest", **arguments})
+    return topic, subscription, await join(subscription, "c")
+
+
+async def stolen(machine: Machine) -> Lease:
+    """Another process takes the subscription although its owner lives: it has slept past its lease."""
+    row = machine.row()
+    stamp = row.epoch << 32
+    for renewals in range(1000):
+        lease = await machine.inner.acquire(TOPIC, "s", owner="other:1", seconds=LEASE, new=None, stamp=stamp + renewals)
+        if isinstance(lease, Lease):
+            return lease
+    raise AssertionError("not taken")
+
+
+# leases
+
+
+async def test_a_lease_of_ten_seconds_is_renewed_every_three(machine: Machine) -> None:
+    topic, _, _ = await owner(machine)
+    assert machine.row().until == pytest.approx(EPOCH + now() + 10, abs=0.1)
+    await advance(30.2)
+    times = [call.at for call in faults_of(topic).made("renew")]
+    assert [round(time) for time in times] == [3, 6, 9, 12, 15, 18, 21, 24, 27, 30]
+    assert machine.row().until == pytest.approx(EPOCH + 40, abs=0.6)
+    assert (LEASE, RENEWAL) == (10.0, 3.0)
+
+
+async def test_one_statement_renews_all_leases_of_a_store(machine: Machine) -> None:
+    store = await machine.process()
+    for name in ("/test/a", "/test/b"):
+        topic = await machine.topic(store, name)
+        for number in range(5):
+            await topic.subscribe(f"s{number}")
+    await advance(3.6)
+    renewals = store.made("renew")
+    assert [len(leases) for call in renewals for leases in call.arguments if isinstance(leases, dict)] == [10]
+
+
+async def test_a_second_process_is_told_who_owns_it_and_until_when(machine: Machine) -> None:
+    await owner(machine)
+    other = await machine.topic()
+    with pytest.raises(SubscriptionOwned) as caught:
+        await other.subscribe("s")
+    error = caught.value
+    assert re.fullmatch(rf"[^:]+:{os.getpid()}", error.owner)
+    assert error.until == pytest.approx(EPOCH + 10, abs=0.1)
+    assert (error.topic, error.subscription) == (TOPIC, "s")
+    assert error.owner in str(error)
+    assert "2023-11-14T22:13:30" in str(error)
+
+
+async def test_waiting_gives_up_when_its_time_is_over(machine: Machine) -> None:
+    await owner(machine)
+    other = await machine.topic()
+    began = now()
+    with pytest.raises(SubscriptionOwned):
+        await other.subscribe("s", wait=25.25)
+    assert now() - began == pytest.approx(25.25, abs=0.01)
+
+
+@pytest.mark.parametrize("wait", [None, 60.0])
+async def test_waiting_takes_over_when_the_owner_lets_go(machine: Machine, wait: float | None) -> None:
+    topic, _, consumer = await owner(machine)
+    other = await machine.topic()
+    waiter = asyncio.create_task(other.subscribe("s", wait=wait))
+    await (await take(consumer)).ack()
+    await advance(31)
+    assert not waiter.done()
+    closed = now()
+    await topic.close()
+    subscription = await waiter
+    assert now() - closed < HEARTBEAT + 0.01
+    assert core_of(subscription).careful == 0
+    assert (await take(await join(subscription, "c"))).message.offset == 1
+
+
+async def test_a_waiter_takes_over_within_a_lease_and_a_heartbeat_of_the_last_renewal(machine: Machine) -> None:
+    topic, _, _ = await owner(machine)
+    other = await machine.topic()
+    waiter = asyncio.create_task(other.subscribe("s", wait=None))
+    await advance(7.1)
+    renewed = faults_of(topic).made("renew")[-1].at
+    kill(topic)
+    subscription = await waiter
+    assert LEASE - 0.01 <= now() - renewed <= LEASE + HEARTBEAT + 0.01
+    assert core_of(subscription).careful
+
+
+async def test_who_comes_later_takes_over_at_once_when_the_lease_is_over(machine: Machine) -> None:
+    topic, _, _ = await owner(machine)
+    await outlive(topic)
+    other = await machine.topic()
+    assert core_of(await other.subscribe("s")).careful
+
+
+async def test_a_lease_seen_unchanged_for_one_lease_may_be_taken_whatever_the_wall_clock_says(machine: Machine) -> None:
+    topic = await machine.topic()
+    lease = await machine.inner.acquire(TOPIC, "s", owner="wrong.clock:1", seconds=1e6, new=Spec("exclusive", -1))
+    assert isinstance(lease, Lease)
+    with pytest.raises(SubscriptionOwned, match=r"wrong\.clock:1"):
+        await topic.subscribe("s", wait=LEASE - 1)
+    began = now()
+    await topic.subscribe("s", wait=None)
+    assert LEASE <= now() - began <= LEASE + HEARTBEAT + 0.01
+
+
+async def test_an_owner_that_renews_is_not_taken_over(machine: Machine) -> None:
+    _, subscription, consumer = await owner(machine)
+    other = await machine.topic()
+    with pytest.raises(SubscriptionOwned):
+        await other.subscribe("s", wait=100)
+    assert await (await take(consumer)).ack() is True
+    assert subscription.status().last_error is None
+
+
+@pytest.mark.parametrize("error", [StoreBusy("test", "locked"), TROUBLE], ids=["busy", "unavailable"])
+async def test_trouble_at_a_renewal_is_no_loss(machine: Machine, error: Exception) -> None:
+    topic, subscription, consumer = await owner(machine)
+    faults_of(topic).fail("renew", error)
+    await advance(8)
+    assert await (await take(consumer)).ack() is True
+    assert waiting(consumer) == [1]
+    faults_of(topic).heal()
+    await advance(1)
+    assert machine.row().until > EPOCH + now() + 8
+    await advance(30)
+    assert await (await take(consumer)).ack() is True
+    assert subscription.explain().code == "awaiting_ack"
+
+
+# asleep past the lease
+
+
+async def test_an_owner_past_its_lease_gives_nothing_out_until_it_has_renewed(machine: Machine) -> None:
+    topic, subscription, consumer = await owner(machine, policy=FailurePolicy(ack_timeout=100))
+    store = faults_of(topic)
+    store.fail("renew", TROUBLE)
+    delivery = await take(consumer)
+    await advance(15)
+    assert await delivery.ack() is True  # it holds it still, and nobody else took over
+    await advance(5)
+    assert waiting(consumer) == [0]
+    assert subscription.explain().code == "lease"
+    assert "renewal" in subscription.explain().ends_with
+    store.heal()
+    began = now()
+    assert (await take(consumer)).message.offset == 1
+    assert now() - began <= RENEWAL + HEARTBEAT
+
+
+async def test_an_owner_whose_loop_was_blocked_past_its_lease_asks_before_it_goes_on(machine: Machine) -> None:
+    topic, _, consumer = await owner(machine)
+    delivery = await take(consumer)
+    block_loop(LEASE + 2)
+    assert await delivery.ack() is True
+    assert waiting(consumer) == [0]
+    renewals = len(faults_of(topic).made("renew"))
+    assert (await take(consumer)).message.offset == 1
+    assert len(faults_of(topic).made("renew")) == renewals + 1
+
+
+async def test_an_owner_whose_loop_was_blocked_while_another_took_over_has_lost(machine: Machine) -> None:
+    _, _, consumer = await owner(machine)
+    delivery = await take(consumer)
+    block_loop(LEASE + 2)
+    await stolen(machine)
+    await delivery.ack()
+    with pytest.raises(OwnershipLost):
+        await take(consumer)
+    assert machine.stored_cursor() == -1
+
+
+# the epoch has moved
+
+
+async def test_a_renewal_that_finds_another_epoch_ends_the_subscription(machine: Machine) -> None:
+    _, subscription, consumer = await owner(machine)
+    delivery = await take(consumer)
+    iteration = asyncio.create_task(take(consumer))
+    await stolen(machine)
+    await advance(3.6)
+    with pytest.raises(OwnershipLost, match="subscribe again"):
+        await iteration
+    assert await delivery.ack() is False
+    assert await delivery.nack() is False
+    assert await delivery.extend(5) is False
+    assert subscription.explain().code == "lost"
+    assert "taken it over" in str(subscription.status().last_error)
+    with pytest.raises(OwnershipLost):
+        await take(consumer)
+    for call in (subscription.pause, subscription.resume, subscription.drain, subscription.dispatcher.flush_progress):
+        with pytest.raises(Closed, match="taken it over"):
+            await call()
+    await subscription.close()
+    row = machine.row()
+    assert (row.owner, row.progress) == ("other:1", Progress(-1))
+
+
+async def test_a_write_that_is_fenced_ends_the_subscription_and_changes_nothing(machine: Machine) -> None:
+    topic, _, consumer = await owner(machine, flush_interval=0)
+    await (await take(consumer)).ack()
+    lease = await stolen(machine)
+    await machine.inner.store(lease, Progress(5))
+    delivery = await take(consumer)
+    assert await delivery.ack() is False  # it is not durable, and never will be here
+    with pytest.raises(OwnershipLost):
+        await take(consumer)
+    assert machine.stored_cursor() == 5
+    writes = len(faults_of(topic).made("store"))
+    await topic.close()
+    assert len(faults_of(topic).made("store")) == writes
+    assert machine.row().owner == "other:1"
+
+
+async def test_a_failure_that_is_fenced_is_not_saved(machine: Machine) -> None:
+    _, _, consumer = await owner(machine)
+    delivery = await take(consumer)
+    await stolen(machine)
+    assert await delivery.nack() is False
+    assert machine.row().progress.held is None
+
+
+async def test_a_zombies_close_changes_nothing(machine: Machine) -> None:
+    topic, _, consumer = await owner(machine)
+    for _ in range(3):
+        await (await take(consumer)).ack()
+    lease = await stolen(machine)
+    await machine.inner.store(lease, Progress(0))
+    await topic.close()
+    assert (machine.stored_cursor(), machine.row().owner) == (0, "other:1")
+
+
+async def test_subscribing_again_competes_for_it(machine: Machine) -> None:
+    topic, lost, _ = await owner(machine)
+    lease = await stolen(machine)
+    await advance(3.6)
+    assert lost.dispatcher.ended
+    with pytest.raises(SubscriptionOwned, match="other:1"):
+        await topic.subscribe("s", start="earliest")
+    await machine.inner.store(lease, Progress(2), let_go=True)
+    again = await topic.subscribe("s", start="earliest")
+    assert again is not lost
+    assert (await take(await join(again, "c"))).message.offset == 3
+
+
+async def test_an_answer_from_before_unsubscribing_settles_nothing_after(machine: Machine) -> None:
+    topic, old, consumer = await owner(machine)
+    delivery = await take(consumer)
+    old.dispatcher.remove_consumer("c")
+    await topic.unsubscribe("s")
+    new = await topic.subscribe("s", start="earliest")
+    consumer = await join(new, "c")
+    fresh = await take(consumer)
+    assert fresh.id[1:] == delivery.id[1:]  # only the epoch tells them apart
+    assert fresh.id[0] > delivery.id[0]
+    assert await delivery.ack() is False
+    assert await new.dispatcher.ack_message(delivery) is False
+    assert new.status().cursor == -1
+
+
+# subscribing
+
+
+async def test_the_same_arguments_again_give_the_same_object(machine: Machine) -> None:
+    topic = await machine.topic()
+    first = await topic.subscribe("s", type="shared", rate_limit=5, flush_interval=1, policy=FailurePolicy(ack_timeout=3))
+    assert await topic.subscribe("s", type="shared", rate_limit=5, flush_interval=1, policy=FailurePolicy(ack_timeout=3)) is first
+    other = await machine.topic(faults_of(topic))
+    assert await other.subscribe("s", type="shared", rate_limit=5, flush_interval=1, policy=FailurePolicy(ack_timeout=3)) is first
+    live = await topic.subscribe("live", reliable=False)
+    assert await topic.subscribe("live", reliable=False) is live
+
+
+async def test_asking_at_the_same_time_gives_the_same_object(machine: Machine) -> None:
+    topic = await machine.topic()
+    faults_of(topic).lag("*", after=0.1)
+    first, *others = await asyncio.gather(*(topic.subscribe("s") for _ in range(5)))
+    assert all(each is first for each in others)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"type": "failover"},
+        {"type": "shared"},
+        {"reliable": False},
+        {"start": "earliest"},
+        {"policy": FailurePolicy(ack_timeout=3)},
+        {"rate_limit": 5},
+        {"flush_interval": 0},
+    ],
+    ids=str,
+)
+async def test_other_arguments_are_an_error_and_change_nothing(machine: Machine, other: dict[str, Any]) -> None:
+    topic = await machine.topic()
+    subscription = await topic.subscribe("s")
+    with pytest.raises(SubscriptionMismatch, match="open here with other arguments"):
+        await topic.subscribe("s", **other)
+    consumer = await join(subscription, "c")
+    await publish(topic, "x")
+    assert await (await take(consumer)).ack() is True
+
+
+@pytest.mark.parametrize("stored", ["exclusive", "failover", "shared"])
+@pytest.mark.parametrize("asked", ["exclusive", "failover", "shared", "non-reliable"])
+async def test_type_and_guarantee_belong_to_the_stored_subscription(machine: Machine, stored: str, asked: str) -> None:
+    topic = await machine.topic()
+    await topic.subscribe("s", type=stored)
+    await topic.close()
+    topic = await machine.topic()
+    arguments: dict[str, Any] = {"reliable": False} if asked == "non-reliable" else {"type": asked}
+    if asked == stored:
+        await topic.subscribe("s", **arguments)
+        return
+    with pytest.raises(SubscriptionMismatch, match=stored if asked != "non-reliable" else "stored as reliable"):
+        await topic.subscribe("s", **arguments)
+    assert machine.row().owner == ""
+    await topic.subscribe("s", type=stored)
+
+
+# subscribing, cancelled
+
+
+def traces(machine: Machine) -> list[tuple[str, str, Progress]]:
+    """What is left in the store."""
+    return [(row.subscription, row.owner, row.progress) for row in machine.rows()]
+
+
+async def cancelled_after(call: Coroutine[Any, Any, Any], seconds: float) -> bool:
+    """Whether the call was cancelled, and not done before."""
+    task = asyncio.create_task(call)
+    await advance(seconds)
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["new", "stored"])
+@pytest.mark.parametrize("done", [True, False], ids=["done", "not done"])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"policy": FailurePolicy(poison_policy="dead_letter", dead_letter_topic="/test/dead")}], ids=["plain", "dead letters"]
+)
+async def test_cancelled_at_any_call_subscribing_leaves_nothing(machine: Machine, new: bool, done: bool, arguments: dict[str, Any]) -> None:
+    store = await machine.process()
+    topic = await machine.topic(store)
+    await publish(topic, *"abc")
+    if not new:
+        other = await machine.topic()
+        await (await take(await join(await other.subscribe("s", start="earliest"), "c"))).nack(delay=1000)
+        await other.close()
+    before = traces(machine)
+    points = 0
+    for point in range(20):
+        store.lag("*", **({"after": 0.1} if done else {"before": 0.1}))  # type: ignore[arg-type]
+        was_cancelled = await cancelled_after(topic.subscribe("s", start="earliest", **arguments), 0.05 + point * 0.1)
+        if not was_cancelled:
+            break
+        points += 1
+        await advance(1)
+        store.heal()
+        assert traces(machine) == before, f"cancelled in call {point}"
+        assert not topic._session.engines
+    else:
+        raise AssertionError("it never came to its end")
+    assert points >= 2
+    store.heal()
+    assert await topic.subscribe("s", start="earliest", **arguments) is not None
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["new", "stored"])
+async def test_cancelled_at_any_turn_of_the_loop_subscribing_leaves_nothing(machine: Machine, new: bool) -> None:
+    topic = await machine.topic()
+    if not new:
+        other = await machine.topic()
+        await other.subscribe("s")
+        await other.close()
+    before = traces(machine)
+    for turns in range(300):
+        task = asyncio.create_task(topic.subscribe("s"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            await settle()
+            assert traces(machine) == before, f"cancelled after {turns} turns"
+        else:
+            assert turns > 2
+            return
+    raise AssertionError("it never came to its end")
+
+
+async def test_cancelled_while_it_waits_for_a_lease_subscribing_leaves_nothing(machine: Machine) -> None:
+    _, _, consumer = await owner(machine)
+    before = machine.row()
+    other = await machine.topic()
+    assert await cancelled_after(other.subscribe("s", wait=None), 1.2)
+    await settle()
+    row = machine.row()
+    assert (row.epoch, row.owner, row.progress) == (before.epoch, before.owner, before.progress)
+    assert await (await take(consumer)).ack() is True
+
+
+async def test_cancelled_after_an_unclean_end_subscribing_leaves_it_unclean(machine: Machine) -> None:
+    topic, _, _ = await owner(machine)
+    await outlive(topic)
+    store = await machine.process()
+    other = await machine.topic(store)
+    store.lag("load", before=1.0)
+    assert await cancelled_after(other.subscribe("s"), 0.5)
+    store.heal()
+    await advance(2)
+    assert core_of(await other.subscribe("s")).careful
+
+
+@pytest.mark.parametrize("call", ["acquire", "load"])
+async def test_what_opening_raises_leaves_nothing_behind(machine: Machine, call: str) -> None:
+    store = await machine.process()
+    topic = await machine.topic(store)
+    store.fail(call, TROUBLE, times=1)
+    with pytest.raises(StoreUnavailable, match="on fire"):
+        await topic.subscribe("s")
+    assert machine.rows() == []
+    await topic.subscribe("s")
