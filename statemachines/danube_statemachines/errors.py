@@ -45,3 +45,6 @@ class IllegalEvent(DanubeError, MachineError):
         self.machine = machine
         self.state = state
         self.event = event
+
+    def __str__(self) -> str:
+        return str(self.value)  # a MachineError shows its text in quotation marks

@@ -1,0 +1,137 @@
+"""One declaration, executed in four ways that must not differ.
+
+The generated triggers (lean, and observed), stock `transitions` driving a plain object by the same rows, and a machine that is restored
+from its snapshot before every step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transitions import MachineError
+
+from danube_statemachines import VARIANTS, FailurePolicy, IllegalEvent, Recorder
+from modelling import POLICIES, Effects, Variant, argument, likely, make
+
+
+class Step(NamedTuple):
+    """A random step. `wild`: any event at all, instead of one that the state lists."""
+
+    event: int
+    pick: int
+    more: int
+    passed: int
+    wild: bool
+
+
+steps = st.builds(
+    Step,
+    event=st.integers(0, 99),
+    pick=st.integers(0, 11),
+    more=st.integers(0, 5),
+    passed=st.sampled_from([0, 0, 0, 1, 10, 40, 100]),
+    wild=st.integers(0, 11).map(lambda number: number == 11),
+)
+scripts = st.lists(steps, min_size=30, max_size=60)  # a short one gets nowhere
+
+
+class Outcome(NamedTuple):
+    refused: bool
+    effects: Effects
+    snapshot: tuple[object, ...]
+
+
+class Stock:
+    """A plain object of the base class, driven by `transitions` alone; the completion is triggered from here."""
+
+    def __init__(self, variant: Variant, policy: FailurePolicy) -> None:
+        base: type = variant.lean.__mro__[1]
+        self.variant: Any = variant
+        self.port = Recorder()
+        plain = type("Plain", (base,), {"__slots__": (), "selection": variant.lean.selection})
+        self.machine: Any = make(variant, self.port, policy, plain)
+        assert not hasattr(self.machine, "close"), "it has triggers of its own"
+        assert self.machine.state == variant.initial
+
+    def __call__(self, event: str, value: object) -> Outcome:
+        trigger = event
+        try:
+            assert self.variant.events[trigger].trigger(self.machine, value) is True
+            while self.variant.completion.get(self.machine.state, trigger) != trigger:
+                trigger = self.variant.completion[self.machine.state]
+                assert self.variant.events[trigger].trigger(self.machine, value) is True
+        except MachineError:
+            return Outcome(True, self.port.take(), self.machine.snapshot())
+        return Outcome(False, self.port.take(), self.machine.snapshot())
+
+
+class Generated:
+    def __init__(self, variant: Variant, policy: FailurePolicy, kind: type[Any]) -> None:
+        self.port = Recorder()
+        self.machine: Any = make(variant, self.port, policy, kind)
+
+    def __call__(self, event: str, value: object) -> Outcome:
+        try:
+            assert getattr(self.machine, event)(value) is True
+        except IllegalEvent:
+            return Outcome(True, self.port.take(), self.machine.snapshot())
+        return Outcome(False, self.port.take(), self.machine.snapshot())
+
+
+class Restored:
+    """Knows nothing between two steps but a snapshot."""
+
+    def __init__(self, variant: Variant, policy: FailurePolicy) -> None:
+        self.variant, self.policy = variant, policy
+        self.snapshot = make(variant, Recorder(), policy).snapshot()
+
+    def __call__(self, event: str, value: object, now: float) -> Outcome:
+        hash(self.snapshot)
+        fresh = Generated(self.variant, self.policy, self.variant.lean)
+        fresh.machine.restore(self.snapshot)
+        fresh.machine.now = now
+        outcome = fresh(event, value)
+        self.snapshot = outcome.snapshot
+        return outcome
+
+
+def check_rows(variant: Variant, told: Effects, before: str, event: str, after: str) -> None:
+    """What an observed machine tells is a path of rows from the state before to the state after."""
+    for nth, (_, trigger, source, dest) in enumerate(told):
+        assert trigger == (variant.completion[before] if nth else event)
+        assert source == before
+        assert isinstance(dest, str)
+        assert any(spec["trigger"] == trigger and source in spec["source"] and (spec["dest"] or source) == dest for spec in variant.table)
+        before = dest
+    assert before == after
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+@given(script=scripts)
+def test_however_it_is_executed_a_table_means_the_same(variant: Variant, policy: FailurePolicy, script: list[Step]) -> None:
+    events = list(variant.events)
+    stock = Stock(variant, policy)
+    lean, observed = Generated(variant, policy, variant.lean), Generated(variant, policy, variant.observed)
+    restored = Restored(variant, policy)
+    now = 0.0
+    for step in script:
+        now += step.passed
+        for machine in (stock.machine, lean.machine, observed.machine):
+            machine.now = now
+        before = lean.machine.state
+        names = events if step.wild else likely(variant, before)
+        event = names[step.event % len(names)]
+        value = argument(lean.machine, event, step.pick, step.more)
+
+        outcome = lean(event, value)
+        assert stock(event, value) == outcome
+        assert restored(event, value, now) == outcome
+        seen = observed(event, value)
+        told = [effect for effect in seen.effects if effect[0] == "transition"]
+        assert seen._replace(effects=[effect for effect in seen.effects if effect[0] != "transition"]) == outcome
+        check_rows(variant, told, before, event, lean.machine.state)
+        assert bool(told) != outcome.refused
