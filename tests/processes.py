@@ -41,7 +41,7 @@ class Machine:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for store, topic in self._topics:
-            if not store.dead:
+            if not store.dead and topic._closing is None:
                 store.heal()
                 await topic.close()
         for each in self._stores:

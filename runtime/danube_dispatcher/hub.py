@@ -91,6 +91,7 @@ class Hub:
 
     def add_live(self, live: Live) -> None:
         """Hand over what is published from now on."""
+        self.look()  # what others published before is not for it
         if not self._live:
             self._tail = self.log.head
         self._live.append(live)
