@@ -11,6 +11,7 @@ from typing import Self, cast
 
 from danube_statemachines import (
     DEAD_LETTERING,
+    DISPATCHING,
     NON_RELIABLE_EXCLUSIVE,
     NON_RELIABLE_SHARED,
     RELIABLE_EXCLUSIVE,
@@ -147,11 +148,15 @@ class Dispatcher(Closable):
         if dead_letter_log is not None:
             self._dead_letters = DeadLetters(dead_letter_log, engine.name, self._policy.poison_policy, adapter)
         engine.attach(adapter, self, self._dead_letters)
-        held = engine.core.held
-        if held is not None and self._policy.exhausted(held.failures):
+        if self._exhausted(adapter):
             adapter.step(adapter.machine.recover, None)
         else:
             adapter.follow()
+
+    def _exhausted(self, adapter: ReliableAdapter) -> bool:
+        """Whether the next message has met its verdict in an earlier run."""
+        held = adapter.core.held
+        return held is not None and self._policy.exhausted(held.failures)
 
     async def close(self) -> None:
         """End at once: acknowledge nothing, end the consumers, make the position durable, let go of the lease. Again is harmless."""
@@ -311,6 +316,8 @@ class Dispatcher(Closable):
         action = check_release(action)
         adapter = self._reliable("release")
         machine = adapter.machine
+        while machine.state == DISPATCHING and self._exhausted(adapter):  # a careful engine marks it first
+            await adapter.change()
         if action == "dead_letter" and self._dead_letters is None:
             raise InvalidArgument("action", "'dead_letter' needs a FailurePolicy with a dead_letter_topic")
         if action == "dead_letter" and machine.offset is not None and deaths(adapter.message) >= MOST_DEATHS:
