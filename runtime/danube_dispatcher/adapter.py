@@ -164,6 +164,8 @@ class ReliableAdapter(Adapter[Reliable]):
 
     def follow(self) -> None:
         """The engine has news."""
+        if self._port is not None and self._port.observing:
+            return  # its observer has looked and found more to read: the step under way follows by itself
         now = self.machine.now = self._clock()
         self._follow(now)
 

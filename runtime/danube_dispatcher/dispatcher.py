@@ -374,6 +374,11 @@ class Dispatcher(Closable):
 
     def explain(self) -> Explanation:
         """Why it is not progressing, and what ends the wait."""
+        if self._engine is not None and self._adapter is not None and not self.ended:
+            self._engine.hub.look()  # it is never "at the end" while there is something to read
+        return self._explain()
+
+    def _explain(self) -> Explanation:
         adapter = self._adapter
         if isinstance(adapter, ReliableAdapter):
             return explain_reliable(adapter, self._dead_letters, self._context.loop.time())
@@ -402,7 +407,7 @@ class Dispatcher(Closable):
         return (adapter.machine.state, adapter.core.cursor, adapter.core.paused, adapter.counts.delivered, tuple(adapter.boxes), self._failure)
 
     def report(self) -> str:
-        status, why = self.status(), self.explain()
+        status, why = self.status(), self._explain()
         return json.dumps(
             {
                 "type": status.type,

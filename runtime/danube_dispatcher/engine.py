@@ -168,7 +168,7 @@ class SubscriptionEngine:
         now = asyncio.get_running_loop().time()
         lost = self.core.ended == "lost"
         progress = self.core.end("lost" if lost else "closed", now, held)
-        self.hub.engines.pop(self.lease, None)
+        self.hub.forget(self.lease)
         durable = False
         try:
             if self._write is not None:
@@ -187,7 +187,7 @@ class SubscriptionEngine:
         """Another process owns the subscription."""
         if self.core.ended is None:
             self.core.end("lost", asyncio.get_running_loop().time())
-            self.hub.engines.pop(self.lease, None)
+            self.hub.forget(self.lease)
             self._answer_waiters(False)
             self.host.fail(OwnershipLost(self.hub.name, self.name, "another process has taken it over; subscribe again to compete for it"))
 

@@ -99,6 +99,11 @@ class Hub:
     def remove_live(self, live: Live) -> None:
         self._live.remove(live)
 
+    def forget(self, lease: Lease) -> None:
+        """Its engine has ended."""
+        self.engines.pop(lease, None)
+        self.waiting.pop(lease, None)
+
     def beat(self) -> None:
         """A notification may have been lost: look."""
         if self._seen != self.log.head or (self._live and self._tail < self.log.head and not self._reading):
