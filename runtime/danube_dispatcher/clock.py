@@ -65,13 +65,15 @@ class Watchdog:
     def _fire(self) -> None:
         self._handle = None
         now = self._loop.time()
-        while self._heap and self._heap[0][0] <= now:
-            when, _, target = heapq.heappop(self._heap)
-            if target.armed == when:
-                self._live -= 1
-                target.armed = NEVER
-                target.on_alarm(now)
-        self._schedule()
+        try:
+            while self._heap and self._heap[0][0] <= now:
+                when, _, target = heapq.heappop(self._heap)
+                if target.armed == when:
+                    self._live -= 1
+                    target.armed = NEVER
+                    target.on_alarm(now)
+        finally:
+            self._schedule()  # one that fails stops no other
 
 
 _watchdogs: MutableMapping[asyncio.AbstractEventLoop, Watchdog] = WeakKeyDictionary()

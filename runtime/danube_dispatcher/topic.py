@@ -96,6 +96,7 @@ class Topic(Closable):
 
     @property
     def hub(self) -> Hub:
+        self._check()
         return self._hub
 
     @property
