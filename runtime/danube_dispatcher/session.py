@@ -66,7 +66,7 @@ class Session:
         """The session of a store, opened by its URL or given; `close` it once for each `open`."""
         home = _sessions.setdefault(asyncio.get_running_loop(), Sessions())
         async with home.changing:
-            key = identity(store) if isinstance(store, str) else id(store)
+            key = id(store) if hasattr(store, "acquire") else identity(store)
             session = next((each for each in home.open.values() if each._key == key or each.store is store), None)
             if session is None:
                 opened = await open_store(store, create=create) if isinstance(store, str) else store

@@ -37,7 +37,7 @@ async def open_store(url: str, *, create: bool, clock: Callable[[], float] = tim
     return await _LOADERS[scheme](rest, create, clock)
 
 
-def identity(url: str) -> str:
+def identity(url: object) -> str:
     """The same string for URLs of the same store: the path is made real. Raises InvalidArgument like `open_store`."""
     scheme, rest = _parse(url)
     return f"{scheme}:{os.path.realpath(rest) if scheme == 'sqlite' else ''}"
