@@ -132,6 +132,9 @@ class Dispatcher(Closable):
         try:
             await asyncio.shield(opening)
         except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():  # it was not this call that was cancelled: somebody closed
+                raise self._closed() from None
             self._withdrawn = True
             await to_the_end(self.close())  # leave no lease behind
             raise

@@ -9,6 +9,7 @@ from typing import Self
 
 from danube_statemachines import FailurePolicy
 
+from .cancellation import to_the_end
 from .clock import LEASE
 from .context import Closable
 from .dispatcher import Dispatcher
@@ -51,6 +52,7 @@ class Topic(Closable):
         self._hub = hub
         self._max_payload = max_payload
         self._mine: list[Subscription] = []
+        self._opening: set[Dispatcher] = set()
         self._published = 0
 
     @classmethod
@@ -77,7 +79,8 @@ class Topic(Closable):
 
     async def _close(self) -> None:
         try:
-            results = await asyncio.gather(*(subscription.close() for subscription in list(self._mine)), return_exceptions=True)
+            closing = [*(subscription.close() for subscription in self._mine), *(dispatcher.close() for dispatcher in self._opening)]
+            results = await asyncio.gather(*closing, return_exceptions=True)
         finally:
             await self._session.close()
         for result in results:
@@ -202,6 +205,7 @@ class Topic(Closable):
         )
         wait = check_wait(wait)
         async with self._session.lock(self.name, name):
+            self._check()  # anew: it may have waited
             known = self._session.subscriptions.get((self.name, name))
             if known is not None and known.dispatcher.ended:
                 await known.close()
@@ -233,7 +237,12 @@ class Topic(Closable):
             )
             serve = Dispatcher.reliable_shared if shared else partial(Dispatcher.reliable_exclusive, standbys=standbys)
             dispatcher = serve(engine, policy=policy, observer=observer)
-        await dispatcher.ready()
+        self._opening.add(dispatcher)
+        try:
+            await dispatcher.ready()
+        finally:
+            self._opening.discard(dispatcher)
+        self._check()
         return dispatcher
 
     def _forget(self, subscription: Subscription) -> None:
@@ -258,10 +267,18 @@ class Topic(Closable):
                 await known.close()
                 if not known.dispatcher.reliable:
                     return
-            lease = await self.store.acquire(self.name, name, owner=self._hub.owner, seconds=LEASE, new=None)
-            if not isinstance(lease, Lease):
-                raise SubscriptionOwned(self.name, name, lease.owner, lease.until)
-            await self.store.remove(lease)
+            removal = asyncio.ensure_future(self._remove(name))
+            try:
+                await asyncio.shield(removal)
+            except asyncio.CancelledError:
+                await to_the_end(removal)  # undecided, but not half done
+                raise
+
+    async def _remove(self, name: str) -> None:
+        lease = await self.store.acquire(self.name, name, owner=self._hub.owner, seconds=LEASE, new=None)
+        if not isinstance(lease, Lease):
+            raise SubscriptionOwned(self.name, name, lease.owner, lease.until)
+        await self.store.remove(lease)
 
     async def subscriptions(self) -> list[SubscriptionInfo]:
         """All subscriptions of the topic: the stored ones, whoever owns them, and the non-reliable ones of this process."""

@@ -534,3 +534,82 @@ async def test_what_was_settled_after_the_last_write_comes_again_after_a_crash(m
     consumer = await join(await reopened.subscribe("s"), "c")
     delivery = await take(consumer)
     assert delivery.message.offset == 4
+
+
+async def test_a_heartbeat_that_cannot_look_looks_again(machine: Machine) -> None:
+    topic, other = await machine.topic(), await machine.topic()
+    store = faults_of(topic)
+    consumer = await join(await topic.subscribe("s"), "c")
+    store.fail("refresh", TROUBLE)
+    await publish(other, "x")
+    await advance(20)
+    assert waiting(consumer) == [0]
+    assert machine.row().until > machine.now()  # the renewals went on
+    store.heal()
+    began = now()
+    await take(consumer)
+    assert now() - began <= 0.51
+
+
+# failures
+
+
+async def test_a_failure_is_durable_in_one_row_with_the_position_when_nack_returns(machine: Machine) -> None:
+    topic, _, consumer = await writes_of(machine, 3600)
+    await settle_next(consumer, 3)
+    assert await (await take(consumer)).nack(reason="too hot") is True
+    progress = machine.row().progress
+    assert progress.cursor == 2
+    assert progress.held is not None
+    assert (progress.held.offset, progress.held.attempt, progress.held.failures, progress.held.reason) == (3, 1, 1, "too hot")
+    assert len(faults_of(topic).made("store")) == 1
+
+
+async def test_a_nack_waits_for_a_failing_store_and_is_false_once_closed_in_vain(machine: Machine) -> None:
+    topic, subscription, consumer = await writes_of(machine)
+    faults_of(topic).fail("store", TROUBLE)
+    nacked = asyncio.create_task((await take(consumer)).nack(delay=50))
+    await advance(20)
+    assert not nacked.done()
+    with pytest.raises(StoreUnavailable):
+        await subscription.close()
+    assert await nacked is False
+
+
+async def test_an_ack_timeout_is_durable_at_once(machine: Machine) -> None:
+    topic = await filled(machine, 1)
+    subscription = await topic.subscribe("s", start="earliest", policy=FailurePolicy(ack_timeout=2, redelivery_delay=60), flush_interval=3600)
+    await take(await join(subscription, "c"))
+    await advance(2.01)
+    held = machine.row().progress.held
+    assert held is not None
+    assert (held.failures, held.reason) == (1, "ack timeout")
+
+
+async def test_the_send_after_a_charged_loss_does_not_wait_for_its_row(machine: Machine) -> None:
+    topic = await filled(machine, 1)
+    subscription = await topic.subscribe("s", type="failover", start="earliest")
+    first, second = await join(subscription, "first"), await join(subscription, "second")
+    await take(first)
+    faults_of(topic).lag("store", before=5.0)
+    subscription.dispatcher.remove_consumer("first")
+    assert waiting(second) == [1]
+    assert (await take(second)).attempt == 2
+    assert machine.row().progress.held is None
+    await advance(5.1)
+    held = machine.row().progress.held
+    assert held is not None
+    assert held.failures == 1
+
+
+async def test_a_subscription_that_ended_with_its_store_is_opened_again(machine: Machine) -> None:
+    topic = await filled(machine, 2)
+    store = faults_of(topic)
+    ended = await topic.subscribe("s", start="earliest")
+    store.fail("read", StoreDamaged("test", "torn page"))
+    with pytest.raises(StoreDamaged):
+        await take(await join(ended, "c"))
+    store.heal()
+    again = await topic.subscribe("s", start="earliest")
+    assert again is not ended
+    assert await settle_next(await join(again, "c"), 2) == [0, 1]

@@ -610,3 +610,15 @@ async def test_after_a_crash_of_the_owner_operations_go_on_with_the_next(machine
     await delivery.ack()
     assert await subscription.drain(1) == ()
     assert machine.stored_cursor() == 0
+
+
+async def test_a_dispatcher_that_is_closed_while_it_opens_says_closed_and_leaves_nothing(machine: Machine) -> None:
+    topic = await machine.topic()
+    faults_of(topic).lag("acquire", after=2.0)
+    dispatcher = Dispatcher.reliable_exclusive(SubscriptionEngine(topic, "s"))
+    ready = asyncio.create_task(dispatcher.ready())
+    await advance(1)
+    await dispatcher.close()
+    with pytest.raises(Closed):
+        await ready
+    assert machine.rows() == []

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from danube_dispatcher import (
     StoreUnavailable,
     Subscription,
     SubscriptionMismatch,
+    SubscriptionNotFound,
     SubscriptionOwned,
     Topic,
 )
@@ -468,3 +470,47 @@ async def test_what_opening_raises_leaves_nothing_behind(machine: Machine, call:
         await topic.subscribe("s")
     assert machine.rows() == []
     await topic.subscribe("s")
+
+
+async def test_losing_one_subscription_leaves_the_others(machine: Machine) -> None:
+    topic, _, consumer = await owner(machine)
+    other = await join(await topic.subscribe("t", start="earliest"), "c")
+    await stolen(machine)
+    await advance(3.6)
+    with pytest.raises(OwnershipLost):
+        await take(consumer)
+    await advance(30)
+    assert await (await take(other)).ack() is True
+    assert machine.row("t").until > machine.now()
+
+
+async def test_closing_the_topic_ends_a_subscribe_that_waits(machine: Machine) -> None:
+    topic, _, _ = await owner(machine)
+    other = await machine.topic()
+    waiter = asyncio.create_task(other.subscribe("s", wait=None))
+    await advance(1.2)
+    await other.close()
+    await topic.close()
+    with pytest.raises(Closed):
+        await waiter
+    assert machine.row().owner == ""
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["done", "not done"])
+async def test_unsubscribing_that_is_cancelled_is_undecided_but_can_be_repeated(machine: Machine, done: bool) -> None:
+    for point in range(10):
+        owned, _, _ = await owner(machine)
+        await owned.close()
+        store = await machine.process()
+        topic = await machine.topic(store)
+        store.lag("*", **({"after": 0.1} if done else {"before": 0.1}))  # type: ignore[arg-type]
+        was_cancelled = await cancelled_after(topic.unsubscribe("s"), 0.05 + point * 0.1)
+        store.heal()
+        await advance(1)
+        assert all(row.owner == "" for row in machine.rows())
+        if not was_cancelled:
+            return
+        with suppress(SubscriptionNotFound):
+            await topic.unsubscribe("s")
+        assert machine.rows() == []
+    raise AssertionError("it never came to its end")
