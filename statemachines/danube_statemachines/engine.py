@@ -63,7 +63,7 @@ class EngineCore(Generic[T]):
     """The rules for one owned subscription. All times are on one monotonic clock; None stands for never."""
 
     state = (
-        *("cursor", "held", "paused", "durable", "writing", "write_due", "write_failures", "writes_begun", "writes_done", "careful"),
+        *("cursor", "held", "paused", "durable", "writing", "write_due", "write_failures", "writes_begun", "writes_done", "promised", "careful"),
         *("buffer", "next_offset", "wants_read", "reading", "at_end", "read_failures", "read_retry_at"),
         *("owed", "news", "attention", "refused", "ended", "lease_until", "tokens", "refilled_at", "_moved", "_countdown"),
     )
@@ -94,7 +94,7 @@ class EngineCore(Generic[T]):
         self.writing: Progress | None = None
         self.write_due: float | None = None
         self.write_failures = 0
-        self.writes_begun = self.writes_done = 0
+        self.writes_begun = self.writes_done = self.promised = 0
         self.careful = flush_messages if unclean else 0
 
         self.buffer: deque[T] = deque()
@@ -129,8 +129,8 @@ class EngineCore(Generic[T]):
 
     @property
     def strict(self) -> bool:
-        """Whether each settlement is durable before the next message leaves."""
-        return self.flush_interval == 0 or self.careful > 0
+        """Whether each settlement is durable before the next message leaves. It is until the last mark is gone: a crash would charge what was settled."""
+        return self.flush_interval == 0 or self.careful > 0 or ((held := self.durable.held) is not None and held.sent)
 
     @property
     def returning(self) -> bool:
@@ -187,7 +187,8 @@ class EngineCore(Generic[T]):
             return LATER
         message = self.buffer[0]
         if self.held is not None and self.held.offset < message.offset:
-            self.held = None  # a gap swallowed it
+            self.held = None  # a gap swallowed it, and what comes instead is new
+            return self.poll(now)
         if self.careful and not (self.held is not None and self.held.sent):
             held = self.held or Held(message.offset)
             self.held = held._replace(attempt=held.attempt + 1, sent=True)
@@ -212,11 +213,10 @@ class EngineCore(Generic[T]):
             self._settled(now)
 
     def _settled(self, now: float) -> None:
-        strict = self.strict  # the last careful one is durable, too: its mark must go
         self.held = None
         if self.careful:
             self.careful -= 1
-        if strict or self.write_due is not None:
+        if self.strict or self.write_due is not None:
             self._write_soon(now)
         else:
             self.write_due = now + self.flush_interval
@@ -284,8 +284,8 @@ class EngineCore(Generic[T]):
             return None
         self.write_due = None
         self._countdown = 1
-        if self.want == self.durable:
-            return None
+        if self.want == self.durable and self.writes_begun >= self.promised and not self.write_failures:
+            return None  # but a write that failed may be on the disk all the same
         self.writing = self.want
         self.writes_begun += 1
         return self.writing
@@ -331,12 +331,13 @@ class EngineCore(Generic[T]):
     def ticket(self, now: float) -> int:
         """The number of the write with which everything up to now is durable; 0: it is. Compare with `writes_done`."""
         want = self.want
-        if self.writing is None and want == self.durable:
+        if self.writing is None and want == self.durable and not self.write_failures:
             return 0
         if want == self.writing:
             return self.writes_begun
         self._write_soon(now)
-        return self.writes_begun + 1
+        self.promised = self.writes_begun + 1
+        return self.promised
 
     # everything as one hashable value
 
