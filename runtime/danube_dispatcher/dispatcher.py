@@ -335,9 +335,10 @@ class Dispatcher(Closable):
         if action == "dead_letter":
             while machine.offset == offset and machine.state == DEAD_LETTERING:
                 await adapter.change()
-            if machine.offset == offset:
-                raise NotBlocked(f"message {offset} was not moved: {self.explain()}")
-        await adapter.engine.durable()
+            if adapter.core.cursor < offset:
+                raise self._closed() if self.ended else NotBlocked(f"message {offset} was not moved: {self.explain()}")
+        if not await adapter.engine.durable():
+            raise self._closed()
         return offset
 
     # what it is doing
