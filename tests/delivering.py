@@ -94,6 +94,13 @@ async def join(host: Subscription, name: str, *, capacity: int = 1000) -> Consum
     return await host.consumer(name, capacity=capacity).__aenter__()
 
 
+def attach(dispatcher: Dispatcher, name: str, *, capacity: int = 1000) -> Consumer:
+    """A consumer of a dispatcher that has no subscription around it."""
+    consumer = Consumer(name, capacity=capacity)
+    dispatcher.add_consumer(consumer)
+    return consumer
+
+
 async def take(consumer: Consumer) -> Delivery:
     """The next delivery; a test that waits for one that never comes fails."""
     async with asyncio.timeout(PATIENCE):

@@ -104,8 +104,8 @@ class Adapter(Generic[M]):
     def close(self, error: Exception | None = None) -> None:
         """End the machine and all consumers, with an error or without."""
         self.run(self.machine.close, None, self.begin())
-        boxes, self.boxes = list(self.boxes.values()), {}
-        for box in boxes:
+        for box in list(self.boxes.values()):
+            self._take_leave(box)
             box.end(error)
 
     def _take_leave(self, consumer: Consumer) -> bool:
