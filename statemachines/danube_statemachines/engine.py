@@ -23,7 +23,8 @@ from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 from .progress import Held, Progress
 
 FLUSH_MESSAGES = 10_000
-"""Settled messages after which the cursor is written although `flush_interval` has not passed: the bound on duplicates after a crash."""
+"""Settled messages that are not durable at most: the bound on duplicates after a crash. The cursor is written at half of it, although `flush_interval`
+has not passed; at the bound nothing more is given out until it is durable."""
 RETRY_FIRST, RETRY_MOST = 0.1, 5.0
 """Seconds to wait after a storage call failed: doubling from the first to the last."""
 NEVER: Final = float("inf")
@@ -147,8 +148,8 @@ class EngineCore(Generic[T]):
             return "paused"
         if self.read_retry_at is not None and now < self.read_retry_at:
             return "store"
-        if self.write_failures and self.cursor - self.durable.cursor >= self.flush_messages:
-            return "store"  # the bound on duplicates holds, too, while nothing can be written
+        if self._behind:
+            return "store"  # the bound on duplicates holds, too, while a write fails or hangs
         if self.rate_limit is not None and self._tokens(now) < 1 - 1e-9 and not self.returning:
             return "throttled"
         return None
@@ -175,6 +176,8 @@ class EngineCore(Generic[T]):
         self.attention = True
         self.refused = self.refusal(now)
         self.owed = False
+        if self._behind:
+            self._write_soon(now)
         if self.refused is None and not self.buffer and self.at_end:
             self.at_end = False
             self.refused = "end"
@@ -220,7 +223,8 @@ class EngineCore(Generic[T]):
             self._write_soon(now)
         else:
             self.write_due = now + self.flush_interval
-            self._countdown = self.flush_messages - 1  # this one is the first
+            # half of what may be settled meanwhile, so that nobody waits for a write that takes its time
+            self._countdown = min(self.flush_messages // 2, self.flush_messages - (self.cursor - self.durable.cursor)) - 1
         self._judge(now)
 
     def take_news(self) -> Literal["poll", "wake"] | None:
@@ -352,6 +356,11 @@ class EngineCore(Generic[T]):
         self.attention = attention
 
     # helpers
+
+    @property
+    def _behind(self) -> bool:
+        """Whether as much is settled and not durable as a crash may repeat. Offsets may have gaps, so it may be less."""
+        return not self.strict and self.cursor - self.durable.cursor >= self.flush_messages
 
     def _write_soon(self, now: float) -> None:
         if self.write_due is None or not self.write_failures or self.write_due < now:

@@ -134,7 +134,6 @@ async def test_careful_mode_ends_by_itself() -> None:
         assert len(faults_of(topic).made("store")) == writes
 
 
-@pytest.mark.xfail(strict=True, reason="as long as a write is under way any number of messages may be settled behind it, more than careful mode lasts for")
 async def test_a_payload_that_kills_its_process_while_a_write_is_under_way_is_blocked_in_bounded_time() -> None:
     async with Machine(None) as machine:
         topic = await machine.topic()

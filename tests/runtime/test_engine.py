@@ -426,27 +426,20 @@ async def test_an_ack_that_waits_is_true_when_closing_made_it_durable(machine: M
     assert machine.stored_cursor() == 0
 
 
-async def test_ten_thousand_settled_messages_are_written_without_waiting(machine: Machine) -> None:
+async def test_five_thousand_settled_messages_are_written_without_waiting(machine: Machine) -> None:
+    """Half the bound on duplicates, so that nobody waits for a write that takes its time."""
     topic = await machine.topic()
-    await topic.publish_many(b"x" for _ in range(10_050))
+    await topic.publish_many(b"x" for _ in range(5_050))
     consumer = await join(await topic.subscribe("s", start="earliest", flush_interval=3600), "c")
-    await settle_next(consumer, 9_999)
+    await settle_next(consumer, 4_999)
     await settle()
     assert machine.stored_cursor() == -1
     await settle_next(consumer)
     await settle()
-    assert machine.stored_cursor() == 9_999
+    assert machine.stored_cursor() == 4_999
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        "fails",
-        pytest.param(
-            "hangs", marks=pytest.mark.xfail(strict=True, reason="a write that is under way for long lets any number of messages be settled behind it")
-        ),
-    ],
-)
+@pytest.mark.parametrize("trouble", ["fails", "hangs"])
 async def test_while_nothing_can_be_written_the_bound_on_duplicates_holds(machine: Machine, trouble: str) -> None:
     topic = await machine.topic()
     await topic.publish_many(b"x" for _ in range(20_500))
