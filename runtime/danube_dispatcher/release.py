@@ -14,6 +14,7 @@ from .engine import SubscriptionEngine
 from .errors import NotBlocked, StoreUnavailable
 from .hub import Hub
 from .storage.protocols import Row
+from .validation import check_policy
 
 
 class Topic(Protocol):
@@ -29,7 +30,7 @@ async def release_from_outside(topic: Topic, row: Row, action: str, dead_letter_
     if held is None or not held.exhausted:
         raise NotBlocked(f"subscription {row.subscription}: nothing is blocked")
     # this policy gives the verdict that the message has already met
-    policy = FailurePolicy(max_redeliveries=held.failures - 1, dead_letter_topic=dead_letter_topic)
+    policy = check_policy(FailurePolicy(max_redeliveries=held.failures - 1, dead_letter_topic=dead_letter_topic), row.topic)
     engine = SubscriptionEngine(topic, row.subscription, flush_interval=0)
     make = Dispatcher.reliable_shared if row.type == "shared" else partial(Dispatcher.reliable_exclusive, standbys=row.type == "failover")
     async with make(engine, policy=policy) as dispatcher:
