@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+
 from danube_dispatcher.storage import open_store
 from danube_dispatcher.storage.memory import MemoryLog
 from danube_dispatcher.storage.protocols import Store, TopicLog

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import pytest
+
 from danube_dispatcher.errors import Closed, StoreNotFound
 from danube_dispatcher.messages import NO_ATTRIBUTES, Message
 from danube_dispatcher.storage.protocols import READ_BYTES, READ_MESSAGES, Batch, Lease, Spec, Store, TopicLog
