@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import pytest
 
@@ -190,7 +190,7 @@ async def test_a_watcher_may_read_and_publish(store: Store, log: TopicLog) -> No
 
 async def test_watching_ends(log: TopicLog) -> None:
     heard: list[str] = []
-    ends = {}
+    ends: dict[str, Callable[[], None]] = {}
 
     def first(_: Sequence[Message]) -> None:
         heard.append("first")
@@ -266,7 +266,7 @@ async def test_after_close_everything_says_so(store: Store, log: TopicLog) -> No
     lease = await store.acquire(TOPIC, "s", owner="me", seconds=10, new=Spec("shared", -1))
     assert isinstance(lease, Lease)
     await store.close()
-    calls = [
+    calls: list[Callable[[], Awaitable[object]]] = [
         lambda: log.append(some(1)),
         lambda: read(log, 0),
         lambda: store.topic(TOPIC, create=True),
@@ -284,7 +284,7 @@ async def test_after_close_everything_says_so(store: Store, log: TopicLog) -> No
     ]
     for call in calls:
         with pytest.raises(Closed):
-            await call()  # type: ignore[operator]
+            await call()
     with pytest.raises(Closed):
         store.refresh()
     await store.close()

@@ -158,7 +158,7 @@ async def test_a_full_disk_fails_the_publish_and_loses_nothing(store: SqliteStor
     await store.writer.call(lambda writer: writer.execute(f"PRAGMA max_page_count = {pages}").fetchone())
     big = [Message(b"x" * 100_000)]
     held_up = HeldUp(store)
-    calls = [log.append(ONE), log.append(big), store.store(lease, Progress(0))]
+    calls: list[asyncio.Future[Any]] = [log.append(ONE), log.append(big), store.store(lease, Progress(0))]
     held_up.go_on()
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(answer) for answer in answers] == [StoreFull] * 3, "what shares a commit shares its fate"
