@@ -129,6 +129,11 @@ class EngineCore(Generic[T]):
         return Progress(self.cursor, self.held, self.paused)
 
     @property
+    def dirty(self) -> bool:
+        """Whether the disk may say anything else than `want`: also while a write is under way, or when one has failed, for it may have landed all the same."""
+        return self.writing is not None or self.write_failures > 0 or self.want != self.durable
+
+    @property
     def strict(self) -> bool:
         """Whether each settlement is durable before the next message leaves. It is until the last mark is gone: a crash would charge what was settled."""
         return self.flush_interval == 0 or self.careful > 0 or ((held := self.durable.held) is not None and held.sent)
@@ -195,7 +200,7 @@ class EngineCore(Generic[T]):
         if self.careful and not (self.held is not None and self.held.sent):
             held = self.held or Held(message.offset)
             self.held = held._replace(attempt=held.attempt + 1, sent=True)
-        if self.strict and self.want != self.durable:
+        if self.strict and self.dirty:
             self._write_soon(now)
             self.owed = True
             return LATER
@@ -288,8 +293,8 @@ class EngineCore(Generic[T]):
             return None
         self.write_due = None
         self._countdown = 1
-        if self.want == self.durable and self.writes_begun >= self.promised and not self.write_failures:
-            return None  # but a write that failed may be on the disk all the same
+        if not self.dirty and self.writes_begun >= self.promised:
+            return None
         self.writing = self.want
         self.writes_begun += 1
         return self.writing
@@ -334,10 +339,9 @@ class EngineCore(Generic[T]):
 
     def ticket(self, now: float) -> int:
         """The number of the write with which everything up to now is durable; 0: it is. Compare with `writes_done`."""
-        want = self.want
-        if self.writing is None and want == self.durable and not self.write_failures:
+        if not self.dirty:
             return 0
-        if want == self.writing:
+        if self.want == self.writing:
             return self.writes_begun
         self._write_soon(now)
         self.promised = self.writes_begun + 1

@@ -593,6 +593,25 @@ def test_the_last_mark_is_gone_from_the_disk_before_the_next_message_leaves() ->
     assert engine.poll(0.0) == Entry(1)
 
 
+@pytest.mark.parametrize("undecided", [True, False])
+def test_a_mark_that_a_later_write_may_take_away_is_written_again(undecided: bool) -> None:
+    """Paused and resumed while the mark was made: a write under way, or one that failed, is without it."""
+    engine = stocked(0, unclean=True)
+    engine.poll(0.0)
+    marked = write(engine, 0.0)
+    engine.pause(True, 0.0)
+    assert engine.poll(0.0) is None
+    assert engine.begin_write(0.0) == Progress(paused=True)
+    if undecided:
+        engine.write_failed(0.0)
+    engine.pause(False, 0.0)
+    assert engine.poll(0.0) is LATER
+    if not undecided:
+        engine.write_done(0.0)
+    assert write(engine, 1.0) == marked
+    assert engine.poll(1.0) == Entry(0)
+
+
 def test_marking_takes_no_token_twice() -> None:
     engine = stocked(0, 1, unclean=True, rate_limit=1.0)
     engine.poll(0.0)

@@ -304,10 +304,17 @@ class EngineRules(RuleBasedStateMachine):
         """Something is in hand, or nothing was to be had, or the answer is owed: exactly one of them."""
         assert (self.in_hand is not None) + self.idle + (self.core.owed and self.in_hand is None and not self.idle) == 1
 
-    @precondition(lambda self: hasattr(self, "core") and self.writing is None and not self.core.write_failures)
+    @precondition(lambda self: hasattr(self, "core"))
     @invariant()
     def duplicates_are_bounded(self) -> None:
         assert len(self.beyond()) <= self.messages
+
+    @precondition(lambda self: hasattr(self, "core") and self.careful and self.in_hand is not None)
+    @invariant()
+    def a_mark_stays_until_its_message_is_settled(self) -> None:
+        assert self.in_hand is not None
+        assert self.disk.held is not None
+        assert (self.disk.held.offset, self.disk.held.sent) == (self.in_hand.offset, True)
 
     @precondition(lambda self: hasattr(self, "core"))
     @invariant()
