@@ -24,7 +24,6 @@ class Snapshot:
     """Seconds from its opening to its latest delivery."""
     why: str
     """What it waits for."""
-    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from .reports import Snapshot
 
 LINE_EVERY = 1.0
 """Seconds between two lines where there is no terminal."""
-SMALLEST = (80, 16)
-"""Columns and rows that the block needs."""
+LEAST_COLUMNS, LEAST_ROWS = 80, 16
+"""What the block needs."""
 HEADINGS = ("", "state", "consumer", "in flight", "lag", "delivered", "redelivered", "dropped")
 WIDTHS = (-10, -12, -10, 9, 4, 9, 11, 7)
 """Of the columns; negative: aligned to the left."""
@@ -57,7 +57,8 @@ def table(headings: Sequence[str], widths: Sequence[int], rows: Sequence[Sequenc
 class Screen:
     def __init__(self) -> None:
         size = shutil.get_terminal_size()
-        self._block = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and (size.columns, size.lines) >= SMALLEST
+        roomy = size.columns >= LEAST_COLUMNS and size.lines >= LEAST_ROWS
+        self._block = roomy and sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._drawn = 0
         self._began = time.monotonic()
         self._next_line = 0.0
@@ -72,8 +73,9 @@ class Screen:
         """Text that stays; on a terminal, wrapped between words."""
         self.clear()
         width = shutil.get_terminal_size().columns if self._block else sys.maxsize
-        for line in textwrap.wrap(text, width, subsequent_indent=" " * indent) or [""]:
-            print(self.styled(line, style), flush=True)
+        for part in text.splitlines() or [""]:
+            for line in textwrap.wrap(part, width, subsequent_indent=" " * indent) or [""]:
+                print(self.styled(line, style), flush=True)
 
     def event(self, text: str, style: str = "") -> None:
         """The same, with the time."""

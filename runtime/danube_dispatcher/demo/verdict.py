@@ -65,7 +65,7 @@ def problems(tallies: Sequence[Tally], *, files: int, killed: bool) -> Iterator[
     for each in tallies:
         if each.wrong:
             first = ", ".join(map(str, each.wrong[:5]))
-            yield f"{each.role}: {len(each.wrong)} results differ from those of the files, at offsets {first}{' …' if len(each.wrong) > 5 else ''}"
+            yield f"{each.role}: {len(each.wrong)} results differ from those of the files, at offsets {first}{' ...' if len(each.wrong) > 5 else ''}"
         if ROLES[each.role].reliable:
             if each.lost:
                 yield f"{each.role}: {each.lost} of {each.published} messages were never processed, though the subscription is reliable"

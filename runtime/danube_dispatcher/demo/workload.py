@@ -202,7 +202,7 @@ class Workload:
         return State(self._topic.head, {role: self._snapshot(subscription) for role, subscription in self._open.items()})
 
     def _snapshot(self, subscription: Subscription) -> Snapshot:
-        status, why = subscription.status(), subscription.explain()
+        status = subscription.status()
         count, latest, opened = self._deliveries[subscription.name]
         if status.counts.delivered != count:
             latest = asyncio.get_running_loop().time()
@@ -217,6 +217,5 @@ class Workload:
             status.counts.redelivered,
             status.counts.dropped,
             latest - opened,
-            str(why),
-            why.code == "blocked",
+            str(subscription.explain()),
         )
