@@ -62,14 +62,19 @@ class Cli:
         self.directory = directory
         self._running: list[Running] = []
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """With standard output as Python has it by itself."""
+        return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
     def start(self, *arguments: str, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE) -> Running:
-        process = subprocess.Popen([*PROGRAM, *arguments], cwd=self.directory, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0)
+        process = subprocess.Popen([*PROGRAM, *arguments], cwd=self.directory, env=self.environment, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0)
         self._running.append(Running(process))
         return self._running[-1]
 
     def run(self, *arguments: str, input: bytes = b"") -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
-        done = subprocess.run([*PROGRAM, *arguments], cwd=self.directory, input=input, capture_output=True, timeout=PATIENCE, check=False)
+        done = subprocess.run([*PROGRAM, *arguments], cwd=self.directory, env=self.environment, input=input, capture_output=True, timeout=PATIENCE, check=False)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def close(self) -> None:
