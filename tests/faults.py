@@ -51,6 +51,7 @@ class FaultStore:
         """All that were made, in order."""
         self._faults: list[Fault] = []
         self._logs: dict[str, FaultLog] = {}
+        self._never: list[asyncio.Future[None]] = []
 
     # what a test arranges
 
@@ -97,7 +98,8 @@ class FaultStore:
         if 0 < fault.before < float("inf"):
             await asyncio.sleep(fault.before)
         if self.dead or fault.before == float("inf"):
-            await asyncio.get_running_loop().create_future()
+            self._never.append(asyncio.get_running_loop().create_future())
+            await self._never[-1]
         if fault.error is not None and not fault.done:
             raise fault.error
         answer = await work()

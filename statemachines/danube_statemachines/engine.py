@@ -332,9 +332,9 @@ class EngineCore(Generic[T]):
         """Time has passed `alarm`."""
         if self.read_retry_at is not None and now >= self.read_retry_at:
             self.read_retry_at = None
-        if self.refused not in (None, "end") and self.refusal(now) is None:
-            self.refused = None
-            self.news = True
+        if self.refused not in (None, "end"):
+            self.refused = self.refusal(now)  # there may be another reason by now
+            self.news = self.news or self.refused is None
         self._judge(now)
 
     def ticket(self, now: float) -> int:

@@ -138,7 +138,12 @@ asyncio.run(main())
 def test_the_child_of_a_fork_is_told_so_and_its_parent_goes_on(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(Path(__file__).parent), f"sqlite:{tmp_path}/s.db"], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", CHILD, str(Path(__file__).parent), f"sqlite:{tmp_path}/s.db"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert child.returncode == 0, child.stderr
     assert child.stdout.strip() == "2"

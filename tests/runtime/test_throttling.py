@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import processes
-from danube_dispatcher import Consumer, FailurePolicy, Subscription
+from danube_dispatcher import Consumer, FailurePolicy, StoreUnavailable, Subscription
 from delivering import join, now, take, waiting
-from processes import Machine, outlive
+from processes import Machine, block_loop, core_of, faults_of, outlive
 from virtual import advance
 
 machine = processes.machine
@@ -116,3 +116,24 @@ async def test_a_consumer_that_joins_takes_nothing_beyond_the_rate(machine: Mach
     assert waiting(consumer) == [0]
     await advance(1.01)
     assert waiting(consumer) == [1]
+
+
+@pytest.mark.parametrize("how", ["pause", "lease"])
+async def test_a_token_that_comes_while_something_else_holds_it_back_asks_for_no_more_attention(machine: Machine, how: str) -> None:
+    subscription, consumer = await throttled(machine, 1, 1)
+    await pace(consumer, 1)
+    if how == "pause":
+        await subscription.pause()
+    else:
+        faults_of(machine.topics[0]).fail("renew", StoreUnavailable("test", "the disk is on fire"))
+        core_of(subscription).lease_until = now() + 0.5
+    block_loop(2)  # without a turn: a timer that comes due again and again would never let one pass
+    core_of(subscription).tick(now())
+    assert core_of(subscription).alarm(now()) > now()
+    await advance(5)
+    assert waiting(consumer) == [0]
+    if how == "pause":
+        await subscription.resume()
+    else:
+        faults_of(machine.topics[0]).heal()
+    assert [offset for offset, _ in await pace(consumer, 3)] == [1, 2, 3]
