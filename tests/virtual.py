@@ -93,6 +93,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._clock.now / 1e9
 
+    def work(self, seconds: float) -> None:
+        """Let so much time pass as work on the loop would take, during which nothing else runs."""
+        self._clock.now += round(seconds * 1e9)
+
     def run_in_executor(self, executor: Executor | None, func: Callable[..., T], *args: object) -> asyncio.Future[T]:
         future = super().run_in_executor(executor, func, *args)
         self._calls += 1

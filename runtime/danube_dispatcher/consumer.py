@@ -7,6 +7,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from .clock import NEVER
 from .errors import UsageError
 from .validation import check_capacity, check_consumer_name
 
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
     from .delivery import Delivery
 
 TURN = 128
-"""Deliveries taken in a row before the event loop gets a turn. More than a publisher puts in a row, so that a box does not overflow by that alone."""
+"""Deliveries taken in a row at most before the event loop gets a turn. More than a publisher puts in a row, so that a box does not overflow by that alone."""
+FIRST_TURN = 16
+"""Deliveries before the first turn: then it is known how long they take."""
+SLICE = 0.005
+"""Seconds after which the event loop should get a turn, if the deliveries in between take any time at all."""
 
 
 class Host(Protocol):
@@ -33,7 +38,7 @@ class Consumer:
     `capacity` is the number of deliveries not yet taken that the box holds; a non-reliable dispatcher drops what finds it full.
     """
 
-    __slots__ = ("_box", "_end", "_ended", "_host", "_taken", "_waiter", "active", "capacity", "name", "session")
+    __slots__ = ("_box", "_end", "_ended", "_host", "_since", "_taken", "_turn", "_waiter", "active", "capacity", "name", "session")
 
     def __init__(self, name: str, *, capacity: int = 1000, host: Host | None = None) -> None:
         self.name = check_consumer_name(name)
@@ -44,7 +49,9 @@ class Consumer:
         """The dispatcher's number for this attachment; 0 before."""
         self._host = host
         self._box: deque[Delivery] = deque()
-        self._taken = 0
+        self._taken = 0  # since the loop's last turn,
+        self._since = NEVER  # which was then;
+        self._turn = FIRST_TURN  # the next one comes after so many
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._end: Exception | None = None
@@ -76,9 +83,8 @@ class Consumer:
 
     async def __anext__(self) -> Delivery:
         self._taken += 1
-        if self._taken >= TURN:
-            self._taken = 0
-            await asyncio.sleep(0)
+        if self._taken >= self._turn:
+            await self._give_turn()
         box = self._box
         while not box:
             if self._ended:
@@ -86,17 +92,28 @@ class Consumer:
             await self._wait()
         return box.popleft()
 
+    async def _give_turn(self) -> None:
+        """The slower the work, the sooner the next turn."""
+        clock = asyncio.get_running_loop().time
+        took = clock() - self._since
+        self._turn = min(TURN, 2 * self._turn) if took <= SLICE else max(1, int(self._turn * SLICE / took))
+        await asyncio.sleep(0)
+        self._taken = 0
+        self._since = clock()
+
     async def _wait(self) -> None:
         if not self.session:
             raise UsageError(f"consumer {self.name} is not attached; use `async with`, or add it to a dispatcher")
         if self._waiter is not None:
             raise UsageError(f"consumer {self.name} is being iterated by another task; give each task a consumer of its own")
-        self._taken = 0
-        self._waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
+            self._taken = 0
+            self._since = loop.time()
 
     # the dispatcher's side
 

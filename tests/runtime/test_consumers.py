@@ -22,7 +22,7 @@ from danube_dispatcher import (
 from danube_dispatcher.consumer import TURN
 from danube_dispatcher.storage.protocols import Lease, Occupied
 from delivering import TOPIC, Place, join, publish, seats, settle, take, take_and_ack, text
-from virtual import advance
+from virtual import VirtualLoop, advance
 
 
 @pytest.fixture(params=["exclusive", "shared"])
@@ -377,3 +377,30 @@ async def test_a_busy_consumer_gives_the_loop_its_turns(topic: Topic, reliable: 
         await (await anext(a)).ack()
     ticker.cancel()
     assert turns >= 999 // TURN
+
+
+async def test_a_slow_consumer_gives_the_loop_its_turns_sooner(topic: Topic) -> None:
+    """Work on the loop that takes 10 ms a message: soon others wait for one message, not for 128."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    subscription = await topic.subscribe("s")
+    a = await join(subscription, "a")
+    worst = last = 0
+
+    async def tick() -> None:
+        nonlocal worst, last
+        while True:
+            worst, last = max(worst, taken - last), taken
+            await asyncio.sleep(0)
+
+    await topic.publish_many([b"x"] * 200)
+    taken = 0
+    ticker = asyncio.create_task(tick())
+    for taken in range(1, 201):
+        delivery = await anext(a)
+        if taken == 50:
+            worst = 0
+        loop.work(0.010)
+        await delivery.ack()
+    ticker.cancel()
+    assert worst <= 2
