@@ -169,6 +169,7 @@ class StoreError(DanubeError):
     def __init__(self, store: str, problem: str) -> None:
         super().__init__(f"store {store}: {problem}")
         self.store = store
+        self.problem = problem
 
 
 class StoreNotFound(StoreError):
@@ -217,7 +218,8 @@ class PublishFailed(StoreError):
     """Of several messages the first `published` are in, the rest are not; `__cause__` says why."""
 
     def __init__(self, store: str, published: int, cause: Exception) -> None:
-        super().__init__(store, f"{published} messages were published, then: {cause}")
+        problem = cause.problem if isinstance(cause, StoreError) else str(cause)
+        super().__init__(store, f"{published} of the messages given are in, the rest is not: {problem}")
         self.published = published
 
 

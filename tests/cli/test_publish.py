@@ -55,7 +55,7 @@ def test_a_failure_half_way_says_how_many_are_in(cli: Cli) -> None:
     assert err.count("\n") == 1
     published = cli.head()
     assert CHUNK // 1000 <= published <= 600
-    assert f"{published} messages were published, then: -, line 601: has more than 1000 bytes" in err
+    assert f"{published} of the messages given are in, the rest is not: -, line 601: has more than 1000 bytes" in err
 
 
 def test_a_line_without_end_is_not_gathered_for_ever(cli: Cli) -> None:
