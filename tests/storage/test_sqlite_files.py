@@ -55,7 +55,14 @@ async def cannot_open(path: Path, error: type[DanubeError], problem: str, *, cre
     with pytest.raises(error, match=problem) as raised:
         await open_store(f"sqlite:{path}", create=create)
     assert str(path) in str(raised.value)
+    assert not held_open(path)  # while the error, and with it the frames of the attempt, is still there
     assert content(path) == before
+
+
+def held_open(path: Path) -> list[str]:
+    """This process's descriptors of a file, where they can be listed."""
+    own = Path("/proc/self/fd")
+    return [each.name for each in own.iterdir() if os.path.realpath(each) == os.path.realpath(path)] if own.exists() else []
 
 
 def content(path: Path) -> dict[str, bytes | None]:

@@ -115,17 +115,15 @@ def identity(path: str) -> tuple[int, int]:
 
 def connect_writer(path: str, busy: float) -> sqlite3.Connection:
     """The connection that writes, which is given to the writer thread."""
-    connection = _connect(path, "rw", busy)
-    connection.execute("PRAGMA synchronous = FULL")  # with less, a power cut takes rows that were acknowledged
-    return connection
+    return _connect(path, "rw", busy, "synchronous = FULL")  # with less, a power cut takes rows that were acknowledged
 
 
-def _connect(path: str, mode: str, busy: float) -> sqlite3.Connection:
+def _connect(path: str, mode: str, busy: float, *more: str) -> sqlite3.Connection:
     uri = f"file:{quote_from_bytes(os.fsencode(path))}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS)
     try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA cell_size_check = ON")
+        for pragma in ("trusted_schema = OFF", "cell_size_check = ON", *more):
+            connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()
         raise
