@@ -127,6 +127,7 @@ def test_a_closed_pipe(cli: Cli) -> None:
     os.close(ours)
     try:
         assert cli.start("status", STORE, stdout=theirs).end() == (141, "", "")
+        assert cli.start("status", "missing.db", stderr=theirs).end() == (1, "", "")
     finally:
         os.close(theirs)
 

@@ -31,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if sys.stdout is not None:  # it is when it was closed from the start
                 sys.stdout.flush()
     except BrokenPipeError:
-        _give_up_output()
         return PIPE_CLOSED
     except KeyboardInterrupt:
         return INTERRUPTED
     except (DanubeError, OSError) as error:
-        _give_up_output()
         say(_sentence(error))
         return FAILED
+    finally:
+        _give_up_what_nobody_reads()
 
 
 def _sentence(error: Exception) -> str:
@@ -47,8 +47,8 @@ def _sentence(error: Exception) -> str:
     return str(error)
 
 
-def _give_up_output() -> None:
-    """What could not be written is not tried again when Python ends, which would end in a traceback (its documentation, "Note on SIGPIPE")."""
+def _give_up_what_nobody_reads() -> None:
+    """What cannot be written is not tried again when Python ends, which would end in a traceback (its documentation, "Note on SIGPIPE")."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:

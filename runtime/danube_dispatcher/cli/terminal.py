@@ -9,6 +9,7 @@ import select
 import stat
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -17,9 +18,10 @@ PROGRESS = 0.1
 
 
 def say(text: str) -> None:
-    """One line on standard error."""
+    """One line on standard error, if anybody reads it."""
     if sys.stderr is not None:  # it is when it was closed from the start
-        print(f"danube-dispatcher: {text}", file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(f"danube-dispatcher: {text}", file=sys.stderr, flush=True)
 
 
 class Progress:
