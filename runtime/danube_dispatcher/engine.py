@@ -210,6 +210,7 @@ class SubscriptionEngine:
             if core.at_end:
                 self.hub.waiting[self.lease] = self
         else:
+            self.hub.waiting[self.lease] = self  # to hear of what is published meanwhile
             asyncio.ensure_future(answer).add_done_callback(self._read_done)
 
     def _read_done(self, answer: asyncio.Future[Batch]) -> None:

@@ -233,6 +233,18 @@ async def test_a_slow_read_stops_nobody_and_skips_nothing(machine: Machine) -> N
     assert await settle_next(consumer, 3) == [0, 1, 2]
 
 
+async def test_what_is_published_during_the_read_that_finds_nothing_is_found(machine: Machine) -> None:
+    topic = await filled(machine, 1)
+    log_of(topic).hidden = {0}
+    subscription = await topic.subscribe("s", start="earliest")
+    faults_of(topic).lag("read", after=1.0, times=1)
+    consumer = await join(subscription, "c")
+    await advance(0.5)
+    await publish(topic, "1")
+    await advance(0.51)
+    assert waiting(consumer) == [1]
+
+
 async def test_a_store_beyond_hope_ends_the_subscription_and_says_so(machine: Machine) -> None:
     topic = await filled(machine, 2)
     subscription = await topic.subscribe("s", start="earliest")

@@ -178,9 +178,10 @@ async def test_trouble_at_a_renewal_is_no_loss(machine: Machine, error: Exceptio
 async def test_an_owner_past_its_lease_gives_nothing_out_until_it_has_renewed(machine: Machine) -> None:
     topic, subscription, consumer = await owner(machine, policy=FailurePolicy(ack_timeout=100))
     store = faults_of(topic)
+    await advance(4)
     store.fail("renew", TROUBLE)
     delivery = await take(consumer)
-    await advance(15)
+    await advance(10)  # it was renewed once, at 3
     assert await delivery.ack() is True  # it holds it still, and nobody else took over
     await advance(5)
     assert waiting(consumer) == [0]
@@ -190,6 +191,17 @@ async def test_an_owner_past_its_lease_gives_nothing_out_until_it_has_renewed(ma
     began = now()
     assert (await take(consumer)).message.offset == 1
     assert now() - began <= RENEWAL + HEARTBEAT
+
+
+async def test_a_lease_counts_from_the_beginning_of_its_renewal(machine: Machine) -> None:
+    topic, subscription, consumer = await owner(machine)
+    faults_of(topic).lag("renew", after=4.0, times=1)  # from 3 to 7
+    delivery = await take(consumer)
+    await advance(7.5)
+    faults_of(topic).fail("renew", TROUBLE)
+    await advance(6)  # until 13.5
+    assert await delivery.ack() is True
+    assert subscription.explain().code == "lease"
 
 
 async def test_an_owner_whose_loop_was_blocked_past_its_lease_asks_before_it_goes_on(machine: Machine) -> None:
