@@ -46,7 +46,7 @@ from .explain import explain_non_reliable, explain_reliable
 from .messages import Message
 from .observer import Observer
 from .status import ConsumerStatus, Explanation, Lag, Leftover, Status
-from .validation import check_delay, check_reason, check_release, check_timeout
+from .validation import check_delay, check_policy, check_reason, check_release, check_timeout
 
 
 def _exclusive(standbys: bool) -> str:
@@ -76,7 +76,7 @@ class Dispatcher(Closable):
         self.reliable = engine is not None
         self._make = make
         self._engine = engine
-        self._policy = policy or FailurePolicy()
+        self._policy = FailurePolicy() if engine is None else check_policy(policy, engine.hub.name)
         super().__init__(f"the {'reliable' if engine else 'non-reliable'} {type} dispatcher" + (f" of {engine.name}" if engine else ""))
         self._adapter: ReliableAdapter | NonReliableAdapter | None = None
         self._dead_letters: DeadLetters | None = None
@@ -84,8 +84,6 @@ class Dispatcher(Closable):
         self._withdrawn = False
         self._held: Held | None = None
         self._failure: Exception | None = None
-        if engine is not None and self._policy.dead_letter_topic == engine.hub.name:
-            raise InvalidArgument("dead_letter_topic", f"{engine.hub.name} cannot be its own dead-letter topic")
 
     @classmethod
     def non_reliable_exclusive(cls, *, standbys: bool = False, observer: Observer | None = None) -> Self:

@@ -29,7 +29,7 @@ def explain_non_reliable(machine: NonReliable) -> Explanation:
 def explain_reliable(adapter: ReliableAdapter, dead_letters: DeadLetters | None, now: float) -> Explanation:
     machine, core, engine = adapter.machine, adapter.core, adapter.engine
     until = "" if machine.due_at is None else f"in {max(0.0, machine.due_at - now):.1f} s"
-    history = f"message {machine.offset} (attempt {machine.attempt}, {machine.failures} failures)"
+    history = f"message {machine.offset} (attempt {machine.attempt}, {machine.failures} failure{'' if machine.failures == 1 else 's'})"
     store = Explanation("store", f"the store does not answer well: {engine.last_error or 'a call is under way'}", "the next call that succeeds")
     if core.ended is not None:
         return REFUSALS[core.ended]

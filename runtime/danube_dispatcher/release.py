@@ -8,6 +8,7 @@ from typing import Protocol
 
 from danube_statemachines import FailurePolicy
 
+from .cancellation import to_the_end
 from .clock import HEARTBEAT, LEASE
 from .dispatcher import Dispatcher
 from .engine import SubscriptionEngine
@@ -41,13 +42,21 @@ async def _ask(hub: Hub, row: Row, action: str) -> int:
     request = await hub.store.ask(row.topic, row.subscription, f"release:{action}")
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LEASE
-    while loop.time() < deadline:
-        await asyncio.sleep(HEARTBEAT / 4)
-        answer = await hub.store.answered(request)
-        if answer is not None:
-            word, _, rest = answer.partition(" ")
-            if word == "ok":
-                return int(rest)
-            raise NotBlocked(f"{row.owner} answers: {rest}")
-    await hub.store.answered(request, withdraw=True)
+    try:
+        while loop.time() < deadline:
+            await asyncio.sleep(HEARTBEAT / 4)
+            answer = await hub.store.answered(request)
+            if answer is not None:
+                word, _, rest = answer.partition(" ")
+                if word == "ok":
+                    return int(rest)
+                raise NotBlocked(f"{row.owner} answers: {rest}")
+    except asyncio.CancelledError:
+        await to_the_end(_withdraw(hub, request))  # unless the owner is about to do it
+        raise
+    await _withdraw(hub, request)
     raise StoreUnavailable(hub.store.url, f"the owner {row.owner} has not answered within {LEASE:g} s; its lease may have run out, try again")
+
+
+async def _withdraw(hub: Hub, request: int) -> None:
+    await hub.store.answered(request, withdraw=True)

@@ -45,7 +45,7 @@ def test_a_command_that_a_signal_ends_has_failed(cli: Cli) -> None:
     assert code == 1  # it cannot become empty
     failed, blocked = err.splitlines()
     assert failed == "danube-dispatcher: message 0 (attempt 1): sh was ended by SIGKILL"
-    assert blocked.startswith("danube-dispatcher: not empty: message 0 (attempt 1, 1 failures) is exhausted after: sh was ended by SIGKILL")
+    assert blocked.startswith("danube-dispatcher: not empty: message 0 (attempt 1, 1 failure) is exhausted after: sh was ended by SIGKILL")
     info = cli.subscription()
     assert (info.blocked, info.failures, info.owner, cli.cursor()) == (True, 1, "", -1)
 
