@@ -39,6 +39,7 @@ from .errors import (
     InvalidArgument,
     NotBlocked,
     NotSupported,
+    OwnershipLost,
     SubscriptionInUse,
     UsageError,
 )
@@ -382,6 +383,8 @@ class Dispatcher(Closable):
 
     def _explain(self) -> Explanation:
         adapter = self._adapter
+        if self._failure is not None and not isinstance(self._failure, OwnershipLost):
+            return Explanation("failed", f"it ended: {self._failure}", "subscribing again")
         if isinstance(adapter, ReliableAdapter):
             return explain_reliable(adapter, self._dead_letters, self._context.loop.time())
         if adapter is None:

@@ -64,7 +64,7 @@ class SubscriptionEngine:
         self.wait = check_wait(wait)
         self.lease: Lease
         self.core: EngineCore[Message]
-        self.last_error: str | None = None
+        self._troubles: dict[str, str] = {}
         self._opened = False
         self._adapter: Driver
         self.host: Host
@@ -206,6 +206,7 @@ class SubscriptionEngine:
             self._read_failed(error)
             return
         if isinstance(answer, Batch):
+            self._troubles.pop("read", None)
             core.read_done(answer.messages, answer.next_offset, now)
             if core.at_end:
                 self.hub.waiting[self.lease] = self
@@ -218,6 +219,7 @@ class SubscriptionEngine:
             return
         error = answer.exception()
         if error is None:
+            self._troubles.pop("read", None)
             self.core.read_done(*answer.result(), asyncio.get_running_loop().time())
             if self.core.at_end:
                 self.hub.waiting[self.lease] = self
@@ -247,7 +249,7 @@ class SubscriptionEngine:
         error = write.exception()
         if error is None:
             self.core.write_done(now)
-            self.last_error = None
+            self._troubles.pop("write of the cursor", None)
             self._answer_waiters(True, self.core.writes_done)
         elif isinstance(error, Fenced):
             self.lose()
@@ -258,9 +260,14 @@ class SubscriptionEngine:
         self._adapter.follow()
 
     def _note(self, error: BaseException, what: str) -> None:
-        if self.last_error is None:
+        if what not in self._troubles:
             log.warning("subscription %s of %s: %s failed, trying again: %s", self.name, self.hub.name, what, error)
-        self.last_error = f"{what} failed: {error}"
+        self._troubles[what] = f"{what} failed: {error}"
+
+    @property
+    def last_error(self) -> str | None:
+        """What goes wrong with the store now, until the same succeeds."""
+        return next(reversed(self._troubles.values()), None)
 
     @staticmethod
     def _moved(progress: Progress, seconds: float) -> Progress:
