@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.real_time, pytest.mark.skipif(os.name != "posix", reas
 
 
 def start(*options: str, temporary: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "danube_dispatcher.demo", *options]
+    command = [sys.executable, "-m", "danube_dispatcher", "demo", *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(temporary)})
 
 
