@@ -417,6 +417,17 @@ async def test_an_unanswered_request_is_not_carried_out_later(machine: Machine) 
     assert again.status().state == "Blocked"
 
 
+async def test_a_request_that_was_given_up_is_not_carried_out_by_an_owner_that_wakes_late(machine: Machine) -> None:
+    topic, subscription, _ = await blocked(machine)
+    faults_of(topic).fail("asked", TROUBLE)
+    other = await machine.topic()
+    with pytest.raises(StoreUnavailable, match="has not answered"):
+        await other.release("s", "drop")
+    faults_of(topic).heal()
+    await advance(10)
+    assert subscription.status().state == "Blocked"
+
+
 async def test_releasing_by_the_topic_that_has_it_open_is_immediate(machine: Machine) -> None:
     topic, _, _ = await blocked(machine)
     began = now()

@@ -148,6 +148,18 @@ async def test_a_lease_seen_unchanged_for_one_lease_may_be_taken_whatever_the_wa
     assert LEASE <= now() - began <= LEASE + HEARTBEAT + 0.01
 
 
+async def test_who_has_renewed_is_watched_anew(machine: Machine) -> None:
+    topic = await machine.topic()
+    lease = await machine.inner.acquire(TOPIC, "s", owner="wrong.clock:1", seconds=1e6, new=Spec("exclusive", -1))
+    assert isinstance(lease, Lease)
+    waiter = asyncio.create_task(topic.subscribe("s", wait=None))
+    await advance(LEASE - 1)
+    await machine.inner.renew({lease: None}, seconds=1e6)
+    renewed = now()
+    await waiter
+    assert LEASE <= now() - renewed <= LEASE + 2 * HEARTBEAT
+
+
 async def test_an_owner_that_renews_is_not_taken_over(machine: Machine) -> None:
     _, subscription, consumer = await owner(machine)
     other = await machine.topic()
@@ -258,9 +270,11 @@ async def test_a_write_that_is_fenced_ends_the_subscription_and_changes_nothing(
     lease = await stolen(machine)
     await machine.inner.store(lease, Progress(5))
     delivery = await take(consumer)
+    began = now()
     assert await delivery.ack() is False  # it is not durable, and never will be here
     with pytest.raises(OwnershipLost):
         await take(consumer)
+    assert now() - began < 0.1  # not only at the next renewal
     assert machine.stored_cursor() == 5
     writes = len(faults_of(topic).made("store"))
     await topic.close()
