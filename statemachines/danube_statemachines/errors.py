@@ -4,10 +4,13 @@ DanubeError
 ├── InvalidArgument      a value that cannot be used; also a ValueError
 ├── DefinitionError      a machine is declared wrongly
 ├── IllegalEvent         an event that the state does not list; also a transitions.MachineError
+├── InvariantBroken      an exploration has found a step that must not be
 └── …                    the runtime's errors: see danube_dispatcher.errors
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 from transitions import MachineError
 
@@ -48,3 +51,30 @@ class IllegalEvent(DanubeError, MachineError):
 
     def __str__(self) -> str:
         return str(self.value)  # a MachineError shows its text in quotation marks
+
+
+class StoryLine(NamedTuple):
+    """One step of a story."""
+
+    what: str
+    """What happened."""
+    state: str
+    """The machine's, after it."""
+    effects: tuple[tuple[Any, ...], ...]
+    """(name, argument …) of each."""
+
+
+class InvariantBroken(DanubeError):
+    """An exploration has found a step that must not be; `story` is a shortest way there, its last line the step."""
+
+    def __init__(self, machine: str, invariant: str, problem: str, story: tuple[StoryLine, ...]) -> None:
+        wide = max((len(line.what) for line in story), default=0)
+        told = "".join(
+            f"\n  {nth:2}  {line.what:{wide}}  {line.state:13} {', '.join(name + str(tuple(rest)).replace(',)', ')') for name, *rest in line.effects)}".rstrip()
+            for nth, line in enumerate(story, start=1)
+        )
+        super().__init__(f"{machine}: {invariant}: {problem}{told}")
+        self.machine = machine
+        self.invariant = invariant
+        self.problem = problem
+        self.story = story

@@ -1,0 +1,408 @@
+"""Every interleaving of the machines that ship, and whether the exploration itself can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from random import Random
+from typing import Any
+
+import pytest
+
+from danube_statemachines import (
+    RELIABLE_EXCLUSIVE,
+    RELIABLE_SHARED,
+    VARIANTS,
+    Declaration,
+    DeliveryId,
+    Extend,
+    FailurePolicy,
+    Held,
+    InvalidArgument,
+    Lost,
+    Nack,
+    NonReliable,
+    Recorder,
+    Reliable,
+    Replaced,
+    Roster,
+    RoundRobin,
+    SingleActive,
+    declare_reliable,
+    reliable,
+)
+from danube_statemachines.exploration import InvariantBroken, explore
+from danube_statemachines.exploration.non_reliable import Snapshot as NonReliableSnapshot
+from danube_statemachines.exploration.reliable import ReliableEnvironment, ReliableWorld
+from danube_statemachines.exploration.reliable import Snapshot as ReliableSnapshot
+from danube_statemachines.exploration.worlds import served, without
+from modelling import NON_RELIABLE, RELIABLE, Variant, make
+
+POLICIES = {
+    "block": FailurePolicy(max_redeliveries=1),
+    "drop": FailurePolicy(max_redeliveries=1, poison_policy="drop"),
+    "dead_letter": FailurePolicy(max_redeliveries=1, poison_policy="dead_letter", dead_letter_topic="/test/dead", max_hold=45.0),
+}
+LIVENESS = "L1 every message is eventually settled"
+
+
+@pytest.mark.parametrize("sessions", [1, 2, 3])
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", RELIABLE)
+def test_nothing_that_can_happen_breaks_a_reliable_machine(name: str, policy: str, sessions: int) -> None:
+    found = explore(VARIANTS[name], sessions=sessions, policy=POLICIES[policy])
+    assert found.finished
+    assert (found.machine, found.sessions) == (name, sessions)
+    numbers = [check.split()[0] for check in found.checks]
+    assert numbers == ["S1", "S2", "S3", "S5", "S6", "S7", "S8", "S11", "S12", "S13", "L2", "Promises", "L1"]
+    assert found.states > 20 * sessions
+
+
+@pytest.mark.parametrize("sessions", [1, 2, 3])
+@pytest.mark.parametrize("name", NON_RELIABLE)
+def test_nothing_that_can_happen_breaks_a_non_reliable_machine(name: str, sessions: int) -> None:
+    found = explore(VARIANTS[name], sessions=sessions)
+    assert found.finished
+    assert [check.split()[0] for check in found.checks] == ["S5", "S6", "S9", "S11", "S12", "L1"]
+    assert found.states > 10 * sessions
+
+
+@pytest.mark.parametrize("limit", [0, 5])
+def test_any_number_of_redeliveries(limit: int) -> None:
+    assert explore(RELIABLE_SHARED, policy=FailurePolicy(max_redeliveries=limit)).finished
+
+
+def test_the_same_machine_has_the_same_graph_and_another_policy_another() -> None:
+    first = explore(RELIABLE_EXCLUSIVE)
+    assert explore(RELIABLE_EXCLUSIVE) == first
+    assert explore(RELIABLE_EXCLUSIVE, policy=FailurePolicy(max_redeliveries=2)).fingerprint != first.fingerprint
+
+
+def test_a_limit_is_kept_and_said() -> None:
+    whole = explore(RELIABLE_SHARED)
+    part = explore(RELIABLE_SHARED, limit=100)
+    assert (part.finished, part.states) == (False, 100)
+    assert part.checks == whole.checks[:-1], "liveness cannot be judged from a part"
+    assert part.depth <= whole.depth
+    assert explore(RELIABLE_SHARED, limit=whole.states).finished
+
+
+@pytest.mark.parametrize("argument", [{"sessions": 0}, {"limit": 0}, {"sessions": True}])
+def test_numbers_that_make_no_sense_are_refused(argument: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        explore(RELIABLE_EXCLUSIVE, **argument)
+    assert caught.value.name in argument
+
+
+# what is wrong is found, and told
+
+
+def declared(wrong: type[Reliable], *, exclusive: bool = True, table: list[Any] = reliable.TABLE) -> Declaration[Reliable]:
+    selection = SingleActive() if exclusive else RoundRobin()
+    kinds: dict[str, Any] = {"states": reliable.STATES, "initial": reliable.IDLE, "final": reliable.CLOSED, "completion": reliable.COMPLETION}
+    return Declaration("wrong", wrong, table, attributes={"selection": selection}, **kinds)
+
+
+class AckByOffset(Reliable):
+    """An acknowledgement is matched by its offset alone."""
+
+    __slots__ = ()
+
+    def current(self, delivery: DeliveryId) -> bool:
+        return self.delivery is not None and delivery[2] == self.delivery[2]
+
+
+class AttemptForgotten(Reliable):
+    __slots__ = ()
+
+    def send(self, event: object) -> None:
+        self.attempt = 0
+        super().send(event)
+
+
+class LeaverForgotten(Reliable):
+    """The pending message is forgotten with its consumer."""
+
+    __slots__ = ()
+
+    def leave(self, lost: Lost) -> None:
+        super().leave(lost)
+        if not self.roster:
+            self.offset = None
+
+
+class Unannounced(Reliable):
+    """The active consumer goes and nobody hears who is it now."""
+
+    __slots__ = ()
+
+    def leave(self, lost: Lost) -> None:
+        self.roster = tuple(session for session in self.roster if session != lost.session)
+
+
+class Pardoned(Reliable):
+    """A limit that is never met."""
+
+    __slots__ = ()
+
+    def exhausted(self, _: object) -> bool:
+        return False
+
+
+class Burning(Reliable):
+    """A consumer that comes anew burns an attempt, though nobody took anything."""
+
+    __slots__ = ()
+
+    def give_up(self, event: object) -> None:
+        if event is not None:
+            self.failures += 1
+        super().give_up(event)
+
+
+class Hurried(Reliable):
+    """The delay that was asked for is not kept."""
+
+    __slots__ = ()
+
+    def back_off_as_asked(self, nack: Nack) -> None:
+        self._wait(0.0)
+
+
+class Unbounded(Reliable):
+    """An extension that knows no longest hold."""
+
+    __slots__ = ()
+
+    def prolong(self, extend: Extend) -> None:
+        self.due_at = self.now + extend.seconds
+
+
+class Broken(Reliable):
+    __slots__ = ()
+
+    def forgive(self, _: object) -> None:
+        raise ZeroDivisionError
+
+
+WRONG: dict[type[Reliable], str] = {
+    AckByOffset: "S3 settlement is earned",
+    AttemptForgotten: "S1 single in flight",
+    LeaverForgotten: "S2 at least once",
+    Unannounced: "S5 one active consumer",
+    Pardoned: "S13 blame is just",
+    Burning: "S13 blame is just",
+    Hurried: "S13 blame is just",
+    Unbounded: "Promises",
+    Broken: "S12 state is meaning",
+}
+
+
+@pytest.mark.parametrize(("wrong", "invariant"), WRONG.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_a_wrong_machine_is_found_out(wrong: type[Reliable], invariant: str) -> None:
+    with pytest.raises(InvariantBroken) as caught:
+        for policy in POLICIES.values():
+            explore(declared(wrong), policy=policy)
+    assert caught.value.invariant == invariant
+    assert caught.value.machine == "wrong"
+    assert str(caught.value).startswith(f"wrong: {invariant}: {caught.value.problem}\n")
+
+
+def test_the_right_machine_declared_as_those_is_right() -> None:
+    class Right(Reliable):
+        __slots__ = ()
+
+    for policy in POLICIES.values():
+        assert explore(declared(Right), policy=policy).fingerprint == explore(RELIABLE_EXCLUSIVE, policy=policy).fingerprint
+
+
+def test_a_violation_is_told_as_the_shortest_story() -> None:
+    with pytest.raises(InvariantBroken) as caught:
+        explore(declared(AckByOffset))
+    assert str(caught.value).splitlines() == [
+        "wrong: S3 settlement is earned: acknowledged if and only if the open delivery's acknowledgement came",
+        "   1  consumer 0 joins      Dispatching   active_changed(0), poll()",
+        "   2  message 6             AwaitingAck   send((1, 0, 6, 1))",
+        "   3  ack of another epoch  Dispatching   settle(6, 'acked'), poll()",
+    ]
+    assert [line.what for line in caught.value.story] == ["consumer 0 joins", "message 6", "ack of another epoch"]
+
+
+def test_a_wait_without_an_end_is_found_though_no_step_is_wrong() -> None:
+    """Nobody tries a dead letter again once it has failed."""
+    tries_again = next(row for row in reliable.TABLE if row["trigger"] == "tick" and row["source"] == [reliable.DEAD_LETTERING])
+    with pytest.raises(InvariantBroken) as caught:
+        explore(declare_reliable(SingleActive(), [row for row in reliable.TABLE if row is not tries_again]))
+    assert caught.value.invariant == LIVENESS
+    assert caught.value.story[-1].what == "the dead letter fails"
+
+
+class Unmoved(RoundRobin):
+    """A rotation that does not turn."""
+
+    name = "unmoved"
+
+    @staticmethod
+    def served(roster: Roster, session: int) -> Roster:
+        return roster
+
+
+class Ring(RoundRobin):
+    """A turning ring, as Danube's: whoever was skipped is passed over for a whole round."""
+
+    name = "ring"
+
+    @staticmethod
+    def served(roster: Roster, session: int) -> Roster:
+        at = roster.index(session) + 1
+        return roster[at:] + roster[:at]
+
+
+def test_a_selection_of_your_own_is_held_to_fairness() -> None:
+    with pytest.raises(InvariantBroken) as caught:
+        explore(declare_reliable(Unmoved()))
+    assert caught.value.invariant == "S6 fair rotation"
+    assert caught.value.problem == "0 is served again, and 1 was not"
+    assert explore(declare_reliable(Ring()), sessions=3).finished, "with one in flight nobody is skipped"
+
+
+# the worlds that stand for all others
+
+
+def test_a_world_holds_all_that_a_machine_knows() -> None:
+    assert ReliableSnapshot._fields == Reliable.fields
+    assert NonReliableSnapshot._fields == NonReliable.fields
+
+
+class Walk:
+    """A long random life of a machine among real things: sessions and offsets that only grow, a clock, a network that keeps every delivery
+    and gives it back at any time, and a disk from which the next owner reads what was saved."""
+
+    def __init__(self, variant: Variant, policy: FailurePolicy, most: int, chance: Random) -> None:
+        self.variant, self.policy, self.most, self.chance = variant, policy, most, chance
+        self.port = Recorder()
+        self.sessions = self.head = 0
+        self.epoch = 0
+        self.saved: Held | None = None
+        self.network: list[tuple[int, int, int, int]] = [(0, 0, 0, 1)]
+        self.environment = ReliableEnvironment(variant, policy, most)  # type: ignore[arg-type]
+        self.restart()
+
+    def restart(self) -> None:
+        self.epoch += 1
+        self.machine: Reliable = make(self.variant, self.port, self.policy)
+        self.machine.epoch = self.epoch
+        self.world = ReliableWorld(ReliableSnapshot(*self.values()), self.epoch, 0, 0, None, False, frozenset())
+
+    def values(self) -> tuple[Any, ...]:
+        return self.machine.snapshot()
+
+    def events(self) -> list[tuple[str, object]]:
+        machine, world = self.machine, self.world
+        found: list[tuple[str, object]] = [("wake", None), ("recover", None), ("tick", world.taken), ("sleep", 1.0), *[("sleep", 100.0)] * 3]
+        holder = machine.delivery and machine.delivery[1]
+        for session in machine.roster:
+            taken = world.taken and session == holder
+            found += [("consumer_lost", Lost(session, taken)), ("consumer_replaced", Replaced(session, self.sessions, taken))]
+        if len(machine.roster) < self.most:
+            found += [("consumer_added", self.sessions)] * 3
+        if world.polls:
+            found += [("poll_empty", None), ("polled", self.head), ("polled", self.head)]
+            if self.saved is not None:
+                found += [("resumed", self.saved)] * 3
+        if machine.delivery is not None and not world.taken:
+            found += [("take", None)] * 4
+        for answer in self.chance.sample(self.network, min(2, len(self.network))):
+            if answer != machine.delivery or world.taken:
+                found += [("ack", answer), ("nack", Nack(answer, 7.0, "no")), ("extend", Extend(answer, 9.0))]
+        if machine.delivery is not None and world.taken:
+            found += [("ack", machine.delivery), ("nack", Nack(machine.delivery, 50.0))] * 6
+        if world.letters:
+            found += [("dead_lettered", None), ("dead_letter_failed", 0.5), ("dead_letter_failed", 0.5), ("dead_letter_refused", None)]
+        if machine.state == reliable.BLOCKED:
+            found += [("release_retry", None), ("release_drop", None), ("release_dead_letter", None)]
+        if self.chance.random() < 0.01:
+            found += [("close", None)]
+        return found
+
+    def step(self) -> None:
+        if self.machine.state == reliable.CLOSED or self.chance.random() < 0.005:
+            return self.restart()
+        event, argument = self.chance.choice(self.events())
+        world, machine = self.world, self.machine
+        if event == "sleep":
+            assert isinstance(argument, float)
+            machine.now += argument
+            return None
+        if event == "take":
+            self.world = world._replace(taken=True)
+            return None
+        self.sessions += event in ("consumer_added", "consumer_replaced")
+        self.head += event == "polled"
+        if event == "resumed":
+            self.saved = None
+        getattr(machine, event)(argument)
+        self.follow(event, argument)
+        return None
+
+    def follow(self, event: str, argument: Any) -> None:
+        world, machine = self.world, self.machine
+        polls = world.polls - (event in ("polled", "resumed", "poll_empty"))
+        letters = world.letters - event.startswith("dead_letter")
+        announced, turns = world.announced, world.turns
+        if event in ("consumer_lost", "consumer_replaced"):
+            turns = without(turns, argument.session)
+        for name, *rest in self.port.take():
+            value: Any = rest[0] if rest else None
+            polls += name == "poll"
+            letters += name == "dead_letter"
+            if name == "active_changed":
+                announced = value
+            elif name == "save_failure":
+                self.saved = value
+            elif name == "send":
+                self.network = [*self.network[-5:], value]
+                if not machine.selection.announces:
+                    turns = served(turns, value[1], machine.roster)
+        taken = world.taken and machine.delivery == world.machine.delivery
+        self.world = ReliableWorld(ReliableSnapshot(*self.values()), self.epoch, polls, letters, announced, taken, turns)
+        if machine.state == reliable.CLOSED:
+            self.world = ReliableWorld(self.world.machine, self.epoch, 0, 0, None, False, frozenset())
+
+
+def renamed(world: ReliableWorld, environment: ReliableEnvironment) -> Hashable:
+    """The world's key with its sessions named by their places in the roster: that is all that a number of theirs means."""
+    place: dict[Any, Any] = {session: nth for nth, session in enumerate(world.machine.roster)} | {None: None}
+    delivery = world.machine.delivery
+    machine = world.machine._replace(roster=tuple(place.values())[:-1], delivery=delivery and (delivery[0], place[delivery[1]], *delivery[2:]))
+    turns = frozenset((place[first], place[other], times) for first, other, times in world.turns)
+    return environment.key(world._replace(machine=machine, announced=place[world.announced], turns=turns))
+
+
+def worlds_of(environment: ReliableEnvironment) -> set[Hashable]:
+    """All that the exploration visits, renamed."""
+    todo = [environment.start()]
+    seen = {environment.key(todo[0])}
+    for world in todo:
+        for step in environment.steps(world):
+            after = environment.later(step.after)
+            if environment.key(after) not in seen:
+                seen.add(environment.key(after))
+                todo.append(after)
+    return {renamed(world, environment) for world in todo}
+
+
+@pytest.mark.parametrize("policy", ["block", "dead_letter"])
+@pytest.mark.parametrize("name", RELIABLE)
+def test_nothing_is_lost_by_merging_worlds(name: str, policy: str) -> None:
+    """A life without any merging visits the worlds of the exploration: no other one, and each of them."""
+    walk = Walk(VARIANTS[name], POLICIES[policy], 2, Random(3))
+    explored = worlds_of(walk.environment)
+    missing = set(explored)
+    for _ in range(300_000):
+        walk.step()
+        visited = renamed(walk.world, walk.environment)
+        assert visited in explored
+        missing.discard(visited)
+        if not missing:
+            break
+    assert missing == set()
