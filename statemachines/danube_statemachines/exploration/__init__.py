@@ -30,7 +30,7 @@ W = TypeVar("W")
 __all__ = ["LIMIT", "Exploration", "InvariantBroken", "StoryLine", "explore"]
 
 LIMIT = 200_000
-"""Worlds; some 2 KB each."""
+"""Worlds; some 1.5 KB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def explore(
 ) -> Exploration:
     """Explore a machine under a policy (by default the usual one with a single redelivery; a non-reliable machine has none).
 
-    The number of states grows with the sessions (3 are seconds, 4 are minutes) and in proportion to `max_redeliveries`; the other numbers of
+    The number of states grows with the sessions (3 are seconds, 4 a minute or two) and in proportion to `max_redeliveries`; the other numbers of
     the policy change nothing of it. `limit` bounds the states that are kept.
 
     Raises InvariantBroken with the shortest story that leads to a violation, InvalidArgument for numbers that make no sense.
