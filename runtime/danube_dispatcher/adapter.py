@@ -192,7 +192,7 @@ class ReliableAdapter(Adapter[Reliable]):
             if news == "poll":
                 self._asked = True
             elif news == "wake":
-                machine.wake(None)
+                (machine.recover if self.exhausted and not self.boxes else machine.wake)(None)
             if not self._asked and not core.attention:
                 break
         engine.write(now)
@@ -209,6 +209,12 @@ class ReliableAdapter(Adapter[Reliable]):
         if self._change is not None:
             self._change.set_result(None)
             self._change = None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the next message has met its verdict in an earlier run, so that it needs nobody to be polled for."""
+        held = self.core.held
+        return held is not None and self.machine.policy.exhausted(held.failures)
 
     @property
     def unsettled(self) -> Held | None:

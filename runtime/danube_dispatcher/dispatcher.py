@@ -150,15 +150,10 @@ class Dispatcher(Closable):
         if dead_letter_log is not None:
             self._dead_letters = DeadLetters(dead_letter_log, engine.name, self._policy.poison_policy, adapter)
         engine.attach(adapter, self, self._dead_letters)
-        if self._exhausted(adapter):
+        if adapter.exhausted:
             adapter.step(adapter.machine.recover, None)
         else:
             adapter.follow()
-
-    def _exhausted(self, adapter: ReliableAdapter) -> bool:
-        """Whether the next message has met its verdict in an earlier run."""
-        held = adapter.core.held
-        return held is not None and self._policy.exhausted(held.failures)
 
     async def close(self) -> None:
         """End at once: acknowledge nothing, end the consumers, make the position durable, let go of the lease. Again is harmless."""
@@ -318,7 +313,7 @@ class Dispatcher(Closable):
         action = check_release(action)
         adapter = self._reliable("release")
         machine = adapter.machine
-        while machine.state == DISPATCHING and self._exhausted(adapter):  # a careful engine marks it first
+        while machine.state == DISPATCHING and adapter.exhausted:  # a careful engine marks it first
             await adapter.change()
         if action == "dead_letter" and self._dead_letters is None:
             raise InvalidArgument("action", "'dead_letter' needs a FailurePolicy with a dead_letter_topic")
