@@ -1,4 +1,4 @@
-"""One store, and several processes that have it open: what each sees of it, how one dies, and what lies in the store when nobody looks."""
+"""One store, and several processes that have it open: what each does and sees, how one dies, and what lies in the store when nobody looks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Self
 
 import pytest
 
-from danube_dispatcher import Subscription, Topic
+from danube_dispatcher import Consumer, FailurePolicy, Subscription, Topic
 from danube_dispatcher.clock import LEASE
 from danube_dispatcher.storage import open_store
 from danube_dispatcher.storage.protocols import Row, Store
 from danube_statemachines import EngineCore
-from delivering import TOPIC
+from delivering import TOPIC, join, publish, take
 from faults import FaultStore
 from virtual import VirtualLoop, advance
 
@@ -131,6 +131,45 @@ def block_loop(seconds: float) -> None:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     loop._clock.now += round(seconds * 1e9)
+
+
+async def filled(machine: Machine, count: int) -> Topic:
+    """A topic with so many messages, each its own number."""
+    topic = await machine.topic()
+    await topic.publish_many([str(number).encode() for number in range(count)])
+    return topic
+
+
+async def owner(machine: Machine, payloads: str = "abcdefgh", **arguments: Any) -> tuple[Topic, Subscription, Consumer]:
+    """A new process that owns the subscription "s", with a consumer "c". The first one publishes."""
+    topic = await machine.topic()
+    if not topic.head:
+        await publish(topic, *payloads)
+    subscription = await topic.subscribe("s", **{"start": "earliest", **arguments})
+    return topic, subscription, await join(subscription, "c")
+
+
+async def started(machine: Machine, **policy: Any) -> tuple[Topic, Subscription, Consumer]:
+    """An owner with such a failure policy, of three messages."""
+    return await owner(machine, "abc", policy=FailurePolicy(**policy))
+
+
+async def blocked(machine: Machine, **policy: Any) -> tuple[Topic, Subscription, Consumer]:
+    """One whose first message is blocked."""
+    topic, subscription, consumer = await started(machine, max_redeliveries=0, **policy)
+    await (await take(consumer)).nack(reason="too hot")
+    assert subscription.status().state == "Blocked"
+    return topic, subscription, consumer
+
+
+async def settle_next(consumer: Consumer, count: int = 1) -> list[int]:
+    """Acknowledge so many; return their offsets."""
+    offsets: list[int] = []
+    for _ in range(count):
+        delivery = await take(consumer)
+        assert await delivery.ack() is True
+        offsets.append(delivery.message.offset)
+    return offsets
 
 
 @pytest.fixture(params=BACK_ENDS)

@@ -7,23 +7,15 @@ from typing import Any
 import pytest
 
 import processes
-from danube_dispatcher import Consumer, FailurePolicy, Subscription, Topic
+from danube_dispatcher import FailurePolicy, Topic
 from delivering import TOPIC, join, now, publish, settle, take, waiting
-from processes import OUTLIVED, Machine, kill, outlive
+from processes import OUTLIVED, Machine, blocked, kill, outlive, started
 from virtual import advance
 
 machine = processes.machine
 endings = pytest.mark.parametrize("end", ["close", "crash"])
 
 DEAD = "/test/dead"
-
-
-async def started(machine: Machine, **policy: Any) -> tuple[Topic, Subscription, Consumer]:
-    topic = await machine.topic()
-    if not topic.head:
-        await publish(topic, *"abc")
-    subscription = await topic.subscribe("s", start="earliest", policy=FailurePolicy(**policy))
-    return topic, subscription, await join(subscription, "c")
 
 
 async def ended(topic: Topic, end: str) -> None:
@@ -34,10 +26,8 @@ async def ended(topic: Topic, end: str) -> None:
         await outlive(topic)
 
 
-async def blocked(machine: Machine, end: str) -> None:
-    topic, subscription, consumer = await started(machine, max_redeliveries=0)
-    assert await (await take(consumer)).nack(reason="too hot") is True
-    assert subscription.status().state == "Blocked"
+async def blocked_before(machine: Machine, end: str) -> None:
+    topic, _, _ = await blocked(machine)
     await ended(topic, end)
 
 
@@ -155,7 +145,7 @@ async def test_a_paused_subscription_still_redelivers_what_it_had_in_hand(machin
 
 @endings
 async def test_a_blocked_message_is_still_blocked_and_reaches_no_consumer(machine: Machine, end: str) -> None:
-    await blocked(machine, end)
+    await blocked_before(machine, end)
     _, subscription, consumer = await started(machine, max_redeliveries=0)
     await advance(5)
     assert waiting(consumer) == [0]
@@ -166,7 +156,7 @@ async def test_a_blocked_message_is_still_blocked_and_reaches_no_consumer(machin
 @endings
 @pytest.mark.parametrize(("action", "offset"), [("retry", 0), ("drop", 1)])
 async def test_a_saved_verdict_and_its_release_need_no_consumer(machine: Machine, end: str, action: str, offset: int) -> None:
-    await blocked(machine, end)
+    await blocked_before(machine, end)
     topic = await machine.topic()
     subscription = await topic.subscribe("s", policy=FailurePolicy(max_redeliveries=0))
     assert await subscription.release(action) == 0
@@ -176,7 +166,7 @@ async def test_a_saved_verdict_and_its_release_need_no_consumer(machine: Machine
 
 @endings
 async def test_a_saved_exhausted_message_is_dropped_with_nobody_attached(machine: Machine, end: str) -> None:
-    await blocked(machine, end)
+    await blocked_before(machine, end)
     topic = await machine.topic()
     subscription = await topic.subscribe("s", policy=FailurePolicy(max_redeliveries=0, poison_policy="drop"))
     await advance(0.1)
@@ -186,7 +176,7 @@ async def test_a_saved_exhausted_message_is_dropped_with_nobody_attached(machine
 
 @endings
 async def test_a_saved_exhausted_message_is_dead_lettered_with_nobody_attached(machine: Machine, end: str) -> None:
-    await blocked(machine, end)
+    await blocked_before(machine, end)
     topic = await machine.topic()
     subscription = await topic.subscribe("s", policy=FailurePolicy(max_redeliveries=0, poison_policy="dead_letter", dead_letter_topic=DEAD))
     await advance(0.1)
@@ -219,7 +209,7 @@ async def test_a_crash_between_dead_letter_and_cursor_repeats_it_and_loses_nothi
 @endings
 async def test_a_gentler_policy_gives_a_blocked_message_another_chance(machine: Machine, end: str) -> None:
     """The policy belongs to the opening: the verdict is given anew by the one it is opened with."""
-    await blocked(machine, end)
+    await blocked_before(machine, end)
     _, _, consumer = await started(machine, max_redeliveries=3)
     delivery = await take(consumer)
     assert (delivery.message.offset, delivery.attempt) == (0, 2)
@@ -227,7 +217,7 @@ async def test_a_gentler_policy_gives_a_blocked_message_another_chance(machine: 
 
 @endings
 async def test_what_was_released_for_a_retry_stays_forgiven(machine: Machine, end: str) -> None:
-    await blocked(machine, "close")
+    await blocked_before(machine, "close")
     topic, subscription, _ = await started(machine, max_redeliveries=0)
     await settle()
     await subscription.release("retry")
