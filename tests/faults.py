@@ -7,12 +7,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from danube_dispatcher import Message
+from danube_dispatcher import Message, StoreUnavailable
 from danube_dispatcher.storage.protocols import READ_BYTES, READ_MESSAGES, Batch, Lease, Occupied, Request, Row, Spec, Store, TopicLog, Watcher
 from danube_dispatcher.storage.rules import Watchers
 from danube_statemachines import Progress
 
 T = TypeVar("T")
+
+TROUBLE = StoreUnavailable("test", "the disk is on fire")
+"""What passes."""
 
 
 @dataclass

@@ -19,6 +19,8 @@ from delivering import TOPIC, join, publish, take
 from faults import FaultStore
 from virtual import VirtualLoop, advance
 
+DEAD = "/test/dead"
+"""Where dead letters go."""
 BACK_ENDS = ("memory", "sqlite")
 EPOCH = 1_700_000_000.0
 """Unix seconds when a test begins."""

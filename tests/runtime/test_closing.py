@@ -17,7 +17,6 @@ from danube_dispatcher import (
     FailurePolicy,
     Message,
     NotSupported,
-    StoreUnavailable,
     Subscription,
     SubscriptionEngine,
     SubscriptionMismatch,
@@ -30,8 +29,6 @@ from virtual import advance
 
 machine = processes.machine
 
-TROUBLE = StoreUnavailable("test", "the disk is on fire")
-DEAD = "/test/dead"
 
 # closing
 

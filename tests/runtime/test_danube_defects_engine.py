@@ -13,14 +13,11 @@ import pytest
 import processes
 from danube_dispatcher import CursorUnreadable, Delivery, Dispatcher, FailurePolicy, StoreUnavailable, SubscriptionEngine, UsageError
 from delivering import TOPIC, join, now, publish, settle, take, text, waiting
-from faults import FaultLog
-from processes import Machine, faults_of, outlive
+from faults import TROUBLE, FaultLog
+from processes import DEAD, Machine, faults_of, outlive
 from virtual import advance
 
 machine = processes.machine
-
-TROUBLE = StoreUnavailable("test", "the disk is on fire")
-DEAD = "/test/dead"
 
 
 async def test_a_rate_limited_message_is_not_fetched_and_dropped(machine: Machine) -> None:

@@ -7,17 +7,15 @@ from itertools import pairwise
 import pytest
 
 import processes
-from danube_dispatcher import CursorUnreadable, FailurePolicy, InvalidArgument, StoreDamaged, StoreUnavailable, Topic
+from danube_dispatcher import CursorUnreadable, FailurePolicy, InvalidArgument, StoreDamaged, Topic
 from danube_dispatcher.storage.protocols import READ_BYTES, READ_MESSAGES, Lease, Spec
 from danube_statemachines import Progress
 from delivering import TOPIC, join, now, publish, take, text, waiting
-from faults import FaultLog
+from faults import TROUBLE, FaultLog
 from processes import Machine, core_of, faults_of, filled, outlive, settle_next
 from virtual import advance
 
 machine = processes.machine
-
-TROUBLE = StoreUnavailable("test", "the disk is on fire")
 
 
 def log_of(topic: Topic) -> FaultLog:

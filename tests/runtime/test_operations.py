@@ -7,17 +7,13 @@ import asyncio
 import pytest
 
 import processes
-from danube_dispatcher import (
-    StoreUnavailable,
-)
 from delivering import join, now, publish, settle, take, text, waiting
+from faults import TROUBLE
 from processes import Machine, blocked, faults_of, started
 from virtual import advance
 
 machine = processes.machine
 
-TROUBLE = StoreUnavailable("test", "the disk is on fire")
-DEAD = "/test/dead"
 
 # pause and resume
 

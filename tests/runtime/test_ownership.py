@@ -14,19 +14,17 @@ from danube_dispatcher import (
     FailurePolicy,
     OwnershipLost,
     StoreBusy,
-    StoreUnavailable,
     SubscriptionOwned,
 )
 from danube_dispatcher.clock import HEARTBEAT, LEASE, RENEWAL
 from danube_dispatcher.storage.protocols import Lease, Spec
 from danube_statemachines import Progress
 from delivering import TOPIC, join, now, take, waiting
+from faults import TROUBLE
 from processes import EPOCH, Machine, block_loop, core_of, faults_of, kill, outlive, owner
 from virtual import advance
 
 machine = processes.machine
-
-TROUBLE = StoreUnavailable("test", "the disk is on fire")
 
 
 async def stolen(machine: Machine) -> Lease:

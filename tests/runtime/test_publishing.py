@@ -14,7 +14,6 @@ from danube_dispatcher import (
     Message,
     PublishFailed,
     StoreFull,
-    StoreUnavailable,
     Topic,
 )
 from danube_dispatcher.storage.protocols import READ_MESSAGES, Batch
@@ -24,7 +23,6 @@ from virtual import advance
 
 machine = processes.machine
 
-TROUBLE = StoreUnavailable("test", "the disk is on fire")
 OTHER = "/test/other"
 
 

@@ -17,13 +17,12 @@ from danube_dispatcher import (
 )
 from danube_dispatcher.clock import HEARTBEAT, LEASE
 from delivering import TOPIC, join, now, publish, take, text, waiting
-from processes import Machine, blocked, faults_of, kill, outlive, started
+from faults import TROUBLE
+from processes import DEAD, Machine, blocked, faults_of, kill, outlive, started
 from virtual import advance
 
 machine = processes.machine
 
-TROUBLE = StoreUnavailable("test", "the disk is on fire")
-DEAD = "/test/dead"
 
 # release
 

@@ -9,13 +9,11 @@ import pytest
 import processes
 from danube_dispatcher import FailurePolicy, Topic
 from delivering import TOPIC, join, now, publish, settle, take, waiting
-from processes import OUTLIVED, Machine, blocked, kill, outlive, started
+from processes import DEAD, OUTLIVED, Machine, blocked, kill, outlive, started
 from virtual import advance
 
 machine = processes.machine
 endings = pytest.mark.parametrize("end", ["close", "crash"])
-
-DEAD = "/test/dead"
 
 
 async def ended(topic: Topic, end: str) -> None:

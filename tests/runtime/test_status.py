@@ -10,17 +10,15 @@ from pathlib import Path
 import pytest
 
 import processes
-from danube_dispatcher import ConsumerStatus, Counts, FailurePolicy, StoreUnavailable, Topic
+from danube_dispatcher import ConsumerStatus, Counts, FailurePolicy, Topic
 from danube_dispatcher.clock import RENEWAL
 from danube_dispatcher.session import stores_of
 from delivering import TOPIC, join, publish, settle, take, text, waiting
-from processes import Machine, faults_of, kill
+from faults import TROUBLE
+from processes import DEAD, Machine, faults_of, kill
 from virtual import VirtualLoop, advance
 
 machine = processes.machine
-
-TROUBLE = StoreUnavailable("test", "the disk is on fire")
-DEAD = "/test/dead"
 
 
 async def test_a_status_is_a_snapshot_of_everything(machine: Machine) -> None:

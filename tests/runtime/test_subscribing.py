@@ -19,12 +19,11 @@ from danube_dispatcher import (
 )
 from danube_statemachines import Progress
 from delivering import join, publish, settle, take
+from faults import TROUBLE
 from processes import Machine, core_of, faults_of, outlive, owner
 from virtual import advance
 
 machine = processes.machine
-
-TROUBLE = StoreUnavailable("test", "the disk is on fire")
 
 
 # subscribing

@@ -24,12 +24,12 @@ from danube_dispatcher import (
 from danube_dispatcher.session import stores_of
 from danube_dispatcher.storage.protocols import Batch
 from delivering import TOPIC, join, publish, settle, take, text, waiting
+from faults import TROUBLE
 from processes import Machine, faults_of
 from virtual import advance
 
 machine = processes.machine
 
-TROUBLE = StoreUnavailable("test", "the disk is on fire")
 OTHER = "/test/other"
 
 
