@@ -136,3 +136,8 @@ class Story:
         """With these consumers (one, unless told), and the message at `offset` with the first."""
         self.join(*sessions or (1,))("polled", offset)
         return self
+
+
+def sends(effects: Effects) -> list[tuple[int, int, int]]:
+    """(session, offset, attempt) of each message given out."""
+    return [effect[1][1:] for effect in effects if effect[0] == "send" and isinstance(effect[1], tuple)]

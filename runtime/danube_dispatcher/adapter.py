@@ -95,6 +95,10 @@ class Adapter(Generic[M]):
         gone = Lost(consumer.session, self._take_leave(consumer) and blame)
         consumer.end()
         self.run(self.machine.consumer_lost, gone, now)
+        self.flush(now)
+
+    def flush(self, now: float) -> None:
+        """Make the position durable, where there is one."""
 
     def disconnect(self) -> None:
         """End all consumers; what they held is charged to nobody."""
@@ -127,7 +131,7 @@ class ReliableAdapter(Adapter[Reliable]):
     """Drives a reliable machine, and is its port."""
 
     def __init__(
-        self, declaration: Declaration[Reliable], policy: FailurePolicy, engine: SubscriptionEngine, observer: Observer | None, watchdog: Watchdog
+        self, declaration: Declaration[Reliable], engine: SubscriptionEngine, observer: Observer | None, policy: FailurePolicy, watchdog: Watchdog
     ) -> None:
         port = None if observer is None else ObservedPort(declaration.title, self, observer)
         super().__init__(port)
@@ -161,6 +165,10 @@ class ReliableAdapter(Adapter[Reliable]):
         due_at = self.machine.due_at
         if due_at is not None and due_at < self._alarm:
             self._arm(now)
+
+    def flush(self, now: float) -> None:
+        self.core.flush(now)
+        self.follow()
 
     def follow(self) -> None:
         """The engine has news."""
@@ -271,11 +279,11 @@ class ReliableAdapter(Adapter[Reliable]):
 
     async def ack_message(self, delivery: DeliveryId) -> bool:
         self.check()
-        stale, strict = self.counts.stale_acks, self.core.strict
+        stale = self.counts.stale_acks
         self.step(self.machine.ack, delivery)
         if self.counts.stale_acks != stale:
             return False
-        return await self.engine.durable() if strict else True
+        return self.core.plain or not self.core.strict or await self.engine.durable()
 
     async def nack_message(self, delivery: DeliveryId, delay: float, reason: str) -> bool:
         self.check()

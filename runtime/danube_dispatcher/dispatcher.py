@@ -66,7 +66,7 @@ class Dispatcher(Closable):
     def __init__(
         self,
         type: str,
-        make: Callable[[], NonReliableAdapter] | Callable[[Watchdog], ReliableAdapter],
+        make: Callable[[], NonReliableAdapter] | Callable[[FailurePolicy, Watchdog], ReliableAdapter],
         *,
         engine: SubscriptionEngine | None = None,
         policy: FailurePolicy | None = None,
@@ -101,14 +101,12 @@ class Dispatcher(Closable):
         cls, engine: SubscriptionEngine, *, policy: FailurePolicy | None = None, standbys: bool = False, observer: Observer | None = None
     ) -> Self:
         """At least once, to one active consumer; with `standbys` (a failover subscription) others may wait for their turn."""
-        make = partial(ReliableAdapter, RELIABLE_EXCLUSIVE, policy or FailurePolicy(), engine, observer)
-        return cls(_exclusive(standbys), make, engine=engine, policy=policy)
+        return cls(_exclusive(standbys), partial(ReliableAdapter, RELIABLE_EXCLUSIVE, engine, observer), engine=engine, policy=policy)
 
     @classmethod
     def reliable_shared(cls, engine: SubscriptionEngine, *, policy: FailurePolicy | None = None, observer: Observer | None = None) -> Self:
         """At least once, round robin, one message in flight: spreads load and survives workers, but does not run them in parallel."""
-        make = partial(ReliableAdapter, RELIABLE_SHARED, policy or FailurePolicy(), engine, observer)
-        return cls("shared", make, engine=engine, policy=policy)
+        return cls("shared", partial(ReliableAdapter, RELIABLE_SHARED, engine, observer), engine=engine, policy=policy)
 
     def __repr__(self) -> str:
         return f"<{self._context.what}: {self.state}>"
@@ -146,14 +144,11 @@ class Dispatcher(Closable):
         target = self._policy.dead_letter_topic
         dead_letter_log = None if target is None else (await engine.hub.sibling(target)).log
         await engine.open(self.type)
-        self._adapter = adapter = cast("Callable[[Watchdog], ReliableAdapter]", self._make)(watchdog())
+        self._adapter = adapter = cast("Callable[[FailurePolicy, Watchdog], ReliableAdapter]", self._make)(self._policy, watchdog())
         if dead_letter_log is not None:
             self._dead_letters = DeadLetters(dead_letter_log, engine.name, self._policy.poison_policy, adapter)
         engine.attach(adapter, self, self._dead_letters)
-        if adapter.exhausted:
-            adapter.step(adapter.machine.recover, None)
-        else:
-            adapter.follow()
+        engine.head_moved()
 
     async def close(self) -> None:
         """End at once: acknowledge nothing, end the consumers, make the position durable, let go of the lease. Again is harmless."""
@@ -227,7 +222,6 @@ class Dispatcher(Closable):
         if consumer is None:
             raise ConsumerNotFound(name, "no consumer of that name is attached")
         adapter.detach(consumer, blame=blame)
-        self._flush_soon(adapter)
 
     async def disconnect_all_consumers(self) -> None:
         """End all consumers. What they held is charged to nobody; the position is durable on return."""
@@ -235,12 +229,6 @@ class Dispatcher(Closable):
         adapter.disconnect()
         if isinstance(adapter, ReliableAdapter):
             await adapter.engine.durable()
-
-    @staticmethod
-    def _flush_soon(adapter: ReliableAdapter | NonReliableAdapter) -> None:
-        if isinstance(adapter, ReliableAdapter):
-            adapter.core.flush(adapter.machine.now)
-            adapter.follow()
 
     # messages
 
@@ -253,9 +241,7 @@ class Dispatcher(Closable):
 
     def poll_and_dispatch(self) -> None:
         """Look for a message now. Not needed in ordinary use: publishing, joining and the heartbeat do so. Raises NotSupported on a non-reliable dispatcher."""
-        adapter = self._reliable("poll")
-        adapter.core.head_moved(adapter.begin())
-        adapter.follow()
+        self._reliable("poll").engine.head_moved()
 
     async def ack_message(self, delivery: Delivery) -> bool:
         """As `delivery.ack()`."""
@@ -367,7 +353,7 @@ class Dispatcher(Closable):
             cursor=core.cursor,
             durable_cursor=core.durable.cursor,
             head=head,
-            lag=Lag(core.cursor, head, head - 1 - core.cursor),
+            lag=Lag.between(core.cursor, head),
         )
 
     def explain(self) -> Explanation:
@@ -404,7 +390,9 @@ class Dispatcher(Closable):
     def mark(self) -> object:
         adapter = self._adapter
         assert isinstance(adapter, ReliableAdapter)
-        return (adapter.machine.state, adapter.core.cursor, adapter.core.paused, adapter.counts.delivered, tuple(adapter.boxes), self._failure)
+        machine, core, counts = adapter.machine, adapter.core, adapter.counts
+        troubles = (adapter.engine.last_error, self._dead_letters and self._dead_letters.last_error, self._failure)
+        return (machine.state, core.cursor, core.paused, core.refused, counts.delivered, counts.stale_acks, tuple(adapter.boxes), *troubles)
 
     def report(self) -> str:
         status, why = self.status(), self._explain()

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from danube_statemachines import EngineCore, Held, Progress
+from danube_statemachines import FLUSH_INTERVAL, EngineCore, Held, Progress
 
 from .cancellation import to_the_end
 from .clock import HEARTBEAT, LEASE
@@ -18,7 +18,7 @@ from .errors import Closed, CursorUnreadable, Fenced, InvalidArgument, Ownership
 from .hub import Host, Hub
 from .messages import Message
 from .storage.protocols import Batch, Lease, Occupied, Spec
-from .validation import DEFAULT_FLUSH_INTERVAL, check_burst, check_flush_interval, check_rate_limit, check_start, check_subscription_name, check_wait
+from .validation import check_burst, check_flush_interval, check_rate_limit, check_start, check_subscription_name, check_wait
 
 log = logging.getLogger(__package__)
 
@@ -52,7 +52,7 @@ class SubscriptionEngine:
         start: str | int = "latest",
         rate_limit: float | None = None,
         rate_burst: float | None = None,
-        flush_interval: float = DEFAULT_FLUSH_INTERVAL,
+        flush_interval: float = FLUSH_INTERVAL,
         wait: float | None = 0.0,
     ) -> None:
         self.hub = topic.hub

@@ -52,6 +52,6 @@ def explain_reliable(adapter: ReliableAdapter, dead_letters: DeadLetters | None,
         return store
     if refusal is not None:
         return REFUSALS[refusal]
-    if core.cursor + 1 >= engine.hub.log.head:
+    if not core.buffer and core.next_offset >= engine.hub.log.head:
         return REFUSALS["end"]
     return Explanation("waking", "there is something to read", "the next heartbeat")

@@ -28,7 +28,7 @@ class Host(Protocol):
         ...
 
     def mark(self) -> object:
-        """Another value whenever `report` would be another text."""
+        """Another value whenever `report` would say something else, but for the time that has passed."""
         ...
 
     def report(self) -> str:

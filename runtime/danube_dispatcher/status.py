@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from .counts import Counts
 
@@ -19,6 +20,11 @@ class Lag:
     """Messages between them."""
     exact: bool = True
     """False: an upper bound, because offsets have gaps that the store does not count."""
+
+    @classmethod
+    def between(cls, cursor: int, head: int) -> Self:
+        """Of a store whose offsets have no gaps."""
+        return cls(cursor, head, head - 1 - cursor)
 
 
 @dataclass(frozen=True, slots=True)

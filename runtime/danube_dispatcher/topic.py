@@ -303,7 +303,7 @@ class Topic(Closable):
             True,
             row.owner,
             row.until,
-            Lag(progress.cursor, head, head - 1 - progress.cursor),
+            Lag.between(progress.cursor, head),
             held.failures if held else 0,
             held.exhausted if held else False,
             progress.paused,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, cast
 
-from danube_statemachines import FailurePolicy
+from danube_statemachines import FLUSH_INTERVAL, FailurePolicy
 from danube_statemachines.checks import choice, count, number, shown
 
 from .errors import InvalidArgument
@@ -34,8 +34,6 @@ MAX_ATTRIBUTE_BYTES = 64 << 10
 """Of all attributes of a message together, names and values in UTF-8. What a dead letter adds comes on top."""
 MAX_REASON = 1000
 """Characters of a nack's reason; a longer one is cut, since it is often the text of an error."""
-
-DEFAULT_FLUSH_INTERVAL = 5.0
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")  # neither \w nor $: they let in letters of every script, and a line feed at the end
 _SINGLE: tuple[type, ...] = (Message, bytes, bytearray, memoryview, str, Mapping)
@@ -233,7 +231,7 @@ def check_burst(value: object, rate_limit: object) -> float | None:
 
 
 def check_flush_interval(value: object) -> float:
-    return DEFAULT_FLUSH_INTERVAL if value is None else number("flush_interval", value, zero=True)
+    return FLUSH_INTERVAL if value is None else number("flush_interval", value, zero=True)
 
 
 def check_wait(value: object) -> float | None:

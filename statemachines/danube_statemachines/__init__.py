@@ -4,7 +4,7 @@ Events go in, effects come out on a port. The same declaration is executed, draw
 """
 
 from .declaration import Declaration, LeanEvent, Row, RowSpec, row
-from .engine import FLUSH_MESSAGES, LATER, EngineCore, Later, Refusal, Resumed, backoff
+from .engine import FLUSH_INTERVAL, FLUSH_MESSAGES, LATER, EngineCore, Later, Refusal, Resumed, backoff
 from .errors import DanubeError, DefinitionError, IllegalEvent, InvalidArgument
 from .identity import DeliveryId, Extend, Lost, Nack, Replaced
 from .non_reliable import NonReliable
@@ -31,6 +31,7 @@ __all__ = [
     "DEAD_LETTERING",
     "DISPATCHING",
     "FAILOVER",
+    "FLUSH_INTERVAL",
     "FLUSH_MESSAGES",
     "IDLE",
     "LATER",

@@ -36,6 +36,15 @@ class RowSpec(TypedDict):
     why: str
 
 
+class Shape(TypedDict):
+    """What a table stands on, apart from its rows."""
+
+    states: Sequence[str]
+    initial: str
+    final: str
+    completion: Mapping[str, str]
+
+
 def row(trigger: str, source: str | Sequence[str], dest: str | None, *, when: Sequence[str] = (), do: Sequence[str] = (), why: str = "") -> RowSpec:
     """On `trigger` in `source`, if all guards `when` hold: run the actions `do`, then go to `dest` (None: stay)."""
     sources = [source] if isinstance(source, str) else list(source)

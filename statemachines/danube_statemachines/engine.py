@@ -7,8 +7,8 @@ Pure, like the machines. What storage answers comes in as events; what storage m
     3. `begin_write`  one write at a time, so that it carries all that the step decided; then `write_done`, `write_failed` or `fenced`
     4. `alarm`        when `tick` matters next
 
-`attention` says that any of these may have changed. On the path of a message `poll` and `settle` make one check each: `_ready` is the buffer
-while everything is ordinary and empty otherwise, and `_countdown` runs out when a settlement needs more than a new cursor.
+`attention` says that any of these may have changed. On the path of a message `poll` and `settle` make one check each: `plain` says that nothing is
+out of the ordinary, and `_countdown` runs out when a settlement needs more than a new cursor.
 
 A *careful* engine follows an unclean end: it marks a message as sent, durably, before it answers with it, so that a message that kills its
 process is found and charged. It stays careful for as many messages as could have been given out since the last durable cursor.
@@ -22,6 +22,8 @@ from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from .progress import Held, Progress
 
+FLUSH_INTERVAL = 5.0
+"""Seconds until a new cursor is durable, unless told otherwise (the Danube broker's)."""
 FLUSH_MESSAGES = 10_000
 """Settled messages that are not durable at most: the bound on duplicates after a crash. The cursor is written at half of it, although `flush_interval`
 has not passed; at the bound nothing more is given out until it is durable."""
@@ -68,7 +70,7 @@ class EngineCore(Generic[T]):
         *("buffer", "next_offset", "wants_read", "reading", "at_end", "read_failures", "read_retry_at"),
         *("owed", "news", "attention", "refused", "ended", "lease_until", "tokens", "refilled_at", "_moved", "_countdown"),
     )
-    __slots__ = (*state, "_ready", "burst", "flush_interval", "flush_messages", "rate_limit")
+    __slots__ = (*state, "burst", "flush_interval", "flush_messages", "plain", "rate_limit")
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class EngineCore(Generic[T]):
         now: float,
         lease_until: float,
         unclean: bool = False,
-        flush_interval: float = 5.0,
+        flush_interval: float = FLUSH_INTERVAL,
         flush_messages: int = FLUSH_MESSAGES,
         rate_limit: float | None = None,
         rate_burst: float | None = None,
@@ -118,7 +120,6 @@ class EngineCore(Generic[T]):
                 self.held = self.held._replace(failures=self.held.failures + 1, reason="process lost", due_at=None)
                 self.write_due = now
         self._countdown = 1
-        self._ready: deque[T]
         self._judge(now)
 
     # what stands now
@@ -176,8 +177,8 @@ class EngineCore(Generic[T]):
 
     def poll(self, now: float) -> T | Resumed[T] | Later | None:
         """The next message (with its history, if it has one), nothing now (`refused` says why), or LATER."""
-        if self._ready:
-            return self._ready.popleft()
+        if self.plain and self.buffer:
+            return self.buffer.popleft()
         self.attention = True
         self.refused = self.refusal(now)
         self.owed = False
@@ -377,10 +378,9 @@ class EngineCore(Generic[T]):
         self._judge(now)
 
     def _judge(self, now: float) -> None:
-        """Whether anything is out of the ordinary."""
+        """Whether nothing is out of the ordinary: the one thing that is kept though it could be derived, for every message asks it."""
         self.attention = True
-        ordinary = self.rate_limit is None and self.held is None and not self.strict and not self.write_failures and self.refusal(now) is None
-        self._ready = self.buffer if ordinary else deque()
+        self.plain = self.rate_limit is None and self.held is None and not self.strict and not self.write_failures and self.refusal(now) is None
 
     def _sends(self) -> int:
         """How often the next message was sent; a mark that nobody has acted on yet does not count."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .declaration import row
+from .declaration import Shape, row
 from .identity import Lost, Replaced
 from .port import NonReliablePort
 from .roster import RosterMachine
@@ -24,7 +24,7 @@ from .selection import Roster
 STATES = IDLE, DISPATCHING, FAILOVER, CLOSED = ("Idle", "Dispatching", "Failover", "Closed")
 OPEN = STATES[:-1]
 STAYS = None
-COMPLETION = {FAILOVER: "proceed"}
+SHAPE = Shape(states=STATES, initial=IDLE, final=CLOSED, completion={FAILOVER: "proceed"})
 
 TABLE = [
     row("message", IDLE, DISPATCHING, when=["anyone"], do=["line_up", "offer"]),

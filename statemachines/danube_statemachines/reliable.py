@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .declaration import row
+from .declaration import Shape, row
 from .identity import DeliveryId, Extend, Lost, Nack, Replaced
 from .policy import FailurePolicy
 from .port import ReliablePort, Settlement
@@ -43,7 +43,7 @@ STATES = IDLE, DISPATCHING, AWAITING_ACK, FAILOVER, REDELIVERING, DEAD_LETTERING
 OPEN = STATES[:-1]
 BUSY = OPEN[1:]
 STAYS = None
-COMPLETION = {FAILOVER: "proceed"}
+SHAPE = Shape(states=STATES, initial=IDLE, final=CLOSED, completion={FAILOVER: "proceed"})
 
 TABLE = [
     # a message on its normal way

@@ -11,30 +11,12 @@ from .selection import RoundRobin, Selection, SingleActive
 
 def declare_reliable(selection: Selection, table: list[RowSpec] = reliable.TABLE) -> Declaration[Reliable]:
     """A reliable machine with a selection of your own."""
-    return Declaration(
-        f"reliable_{selection.name}",
-        Reliable,
-        table,
-        states=reliable.STATES,
-        initial=reliable.IDLE,
-        final=reliable.CLOSED,
-        completion=reliable.COMPLETION,
-        attributes={"selection": selection},
-    )
+    return Declaration(f"reliable_{selection.name}", Reliable, table, **reliable.SHAPE, attributes={"selection": selection})
 
 
 def declare_non_reliable(selection: Selection, table: list[RowSpec] = non_reliable.TABLE) -> Declaration[NonReliable]:
     """A non-reliable machine with a selection of your own."""
-    return Declaration(
-        f"non_reliable_{selection.name}",
-        NonReliable,
-        table,
-        states=non_reliable.STATES,
-        initial=non_reliable.IDLE,
-        final=non_reliable.CLOSED,
-        completion=non_reliable.COMPLETION,
-        attributes={"selection": selection},
-    )
+    return Declaration(f"non_reliable_{selection.name}", NonReliable, table, **non_reliable.SHAPE, attributes={"selection": selection})
 
 
 RELIABLE_EXCLUSIVE = declare_reliable(SingleActive())

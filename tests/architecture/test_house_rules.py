@@ -29,7 +29,7 @@ STORAGE_KNOWS = {"DanubeError", "Held", "InvalidArgument", "Progress"}
 PUBLIC = {
     "danube_statemachines": """
         AWAITING_ACK BLOCKED CLOSED DEAD_LETTERING DISPATCHING DanubeError Declaration DefinitionError DeliveryId
-        EngineCore Extend FAILOVER FLUSH_MESSAGES FailurePolicy Held IDLE IllegalEvent InvalidArgument LATER Later
+        EngineCore Extend FAILOVER FLUSH_INTERVAL FLUSH_MESSAGES FailurePolicy Held IDLE IllegalEvent InvalidArgument LATER Later
         LeanEvent Lost NON_RELIABLE_EXCLUSIVE NON_RELIABLE_SHARED Nack NonReliable NonReliablePort PoisonPolicy Progress
         REDELIVERING RELIABLE_EXCLUSIVE RELIABLE_SHARED Recorder Refusal Reliable ReliablePort Replaced Resumed Roster
         RosterMachine RosterPort RoundRobin Row RowSpec Selection Settlement SingleActive Stale VARIANTS backoff

@@ -33,6 +33,7 @@ async def test_the_life_of_a_message(topic: Topic) -> None:
     await publish(topic, "0")
     await (await take(a)).ack()
     assert shown(record) == [
+        "Idle wake Idle",  # opening looks whether there is something to do
         *("Idle consumer_added Dispatching", "active_changed", "poll"),
         "Dispatching poll_empty Idle",
         *("Idle wake Dispatching", "poll"),

@@ -23,8 +23,6 @@ from virtual import advance
 
 machine = processes.machine
 
-OTHER = "/test/other"
-
 
 async def contents(topic: Topic) -> list[Message]:
     found: list[Message] = []

@@ -195,9 +195,13 @@ async def test_the_status_is_written_only_when_something_changed(machine: Machin
 
     await advance(10)
     assert written() == [True, False, False]
-    await (await take(consumer)).ack()
+    delivery = await take(consumer)
+    await delivery.ack()
     await advance(6)
     assert written() == [True, False, False, True, False]
+    assert await delivery.ack() is False
+    await advance(6)
+    assert written() == [True, False, False, True, False, True, False], "a stale answer is told of, too"
 
 
 async def test_a_status_that_was_not_written_is_written_the_next_time(machine: Machine) -> None:

@@ -12,7 +12,6 @@ import processes
 from danube_dispatcher import (
     Closed,
     Dispatcher,
-    Message,
     StoreNotFound,
     StoreUnavailable,
     SubscriptionEngine,
@@ -22,7 +21,6 @@ from danube_dispatcher import (
     Topic,
 )
 from danube_dispatcher.session import stores_of
-from danube_dispatcher.storage.protocols import Batch
 from delivering import TOPIC, join, publish, settle, take, text, waiting
 from faults import TROUBLE
 from processes import Machine, faults_of
@@ -31,18 +29,6 @@ from virtual import advance
 machine = processes.machine
 
 OTHER = "/test/other"
-
-
-async def contents(topic: Topic) -> list[Message]:
-    found: list[Message] = []
-    offset = 0
-    while True:
-        batch = topic.hub.log.read(offset)
-        assert isinstance(batch, Batch)
-        if not batch.messages:
-            return found
-        found += batch.messages
-        offset = batch.next_offset
 
 
 # stores

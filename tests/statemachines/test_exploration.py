@@ -98,8 +98,7 @@ def test_numbers_that_make_no_sense_are_refused(argument: dict[str, Any]) -> Non
 
 def declared(wrong: type[Reliable], *, exclusive: bool = True, table: list[Any] = reliable.TABLE) -> Declaration[Reliable]:
     selection = SingleActive() if exclusive else RoundRobin()
-    kinds: dict[str, Any] = {"states": reliable.STATES, "initial": reliable.IDLE, "final": reliable.CLOSED, "completion": reliable.COMPLETION}
-    return Declaration("wrong", wrong, table, attributes={"selection": selection}, **kinds)
+    return Declaration("wrong", wrong, table, **reliable.SHAPE, attributes={"selection": selection})
 
 
 class AckByOffset(Reliable):

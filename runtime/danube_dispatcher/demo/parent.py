@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from danube_statemachines import FLUSH_MESSAGES
+from danube_statemachines import FLUSH_INTERVAL, FLUSH_MESSAGES
 
 from ..clock import LEASE
 from ..errors import DanubeError
 from ..topic import Topic
-from ..validation import DEFAULT_FLUSH_INTERVAL
 from .corpus import ROLES, Corpus
 from .process import WorkerProcess
 from .records import Records
@@ -194,7 +193,7 @@ def notes(tallies: Sequence[Tally], *, killed: bool) -> Iterator[str]:
     if killed:
         yield (
             f"{replayed} duplicates: processed before the kill, but not yet saved as such. Positions are saved every {FLUSH:g} s here"
-            f" ({DEFAULT_FLUSH_INTERVAL:g} s by default) and after {FLUSH_MESSAGES:,} messages: no more than that comes twice, and nothing gets lost."
+            f" ({FLUSH_INTERVAL:g} s by default) and after {FLUSH_MESSAGES:,} messages: no more than that comes twice, and nothing gets lost."
         )
         yield "After the kill each message was marked on disk before it was sent, so that one that kills its process is found: slower for a while."
     if gone:
