@@ -167,8 +167,8 @@ class Record:
     def __init__(self) -> None:
         self.told: list[tuple[object, ...]] = []
 
-    def transition(self, machine: str, source: str, trigger: str, dest: str) -> None:
-        self.told.append(("transition", source, trigger, dest))
+    def transition(self, machine: str, source: str, trigger: str, dest: str, row: int) -> None:
+        self.told.append(("transition", source, trigger, dest, row))
 
     def effect(self, machine: str, name: str, arguments: tuple[object, ...]) -> None:
         self.told.append((name, *arguments))

@@ -55,7 +55,7 @@ class Ledger:
         if not holds:
             self.complaints.append(what)
 
-    def transition(self, machine: str, source: str, trigger: str, dest: str) -> None:
+    def transition(self, machine: str, source: str, trigger: str, dest: str, row: int) -> None:
         pass
 
     def effect(self, machine: str, name: str, arguments: tuple[Any, ...]) -> None:

@@ -123,7 +123,7 @@ class Adapter(Generic[M]):
         for each, box in self.boxes.items():
             box.active = each == session
 
-    def transition(self, trigger: str, source: str, dest: str) -> None:
+    def transition(self, trigger: str, source: str, dest: str, row: int) -> None:
         raise AssertionError("only observed machines tell, and they tell their observer")
 
 

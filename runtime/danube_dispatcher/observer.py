@@ -14,8 +14,8 @@ log = logging.getLogger(__package__)
 class Observer(Protocol):
     """Given at construction, called in the dispatcher's own stack. It may not call back into the dispatcher; what it raises is logged."""
 
-    def transition(self, machine: str, source: str, trigger: str, dest: str) -> None:
-        """A row was taken; its effects follow."""
+    def transition(self, machine: str, source: str, trigger: str, dest: str, row: int) -> None:
+        """A row was taken, `danube_statemachines.VARIANTS[machine].table[row]`; its effects follow."""
         ...
 
     def effect(self, machine: str, name: str, arguments: tuple[object, ...]) -> None:
@@ -42,8 +42,8 @@ class ObservedPort:
         self.__dict__[name] = effect
         return effect
 
-    def transition(self, trigger: str, source: str, dest: str) -> None:
-        self._tell(self._observer.transition, self._machine, source, trigger, dest)
+    def transition(self, trigger: str, source: str, dest: str, row: int) -> None:
+        self._tell(self._observer.transition, self._machine, source, trigger, dest, row)
 
     def _tell(self, call: Callable[..., None], *arguments: Any) -> None:
         self.observing = True

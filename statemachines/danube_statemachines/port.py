@@ -27,8 +27,8 @@ class RosterPort(Protocol):
         """The active consumer is another one now, or there is none."""
         ...
 
-    def transition(self, trigger: str, source: str, dest: str) -> None:
-        """Told by observed machines only: the row taken, before its effects."""
+    def transition(self, trigger: str, source: str, dest: str, row: int) -> None:
+        """Told by observed machines only: the row taken (its index in the declaration's `table`), before its effects."""
         ...
 
 
@@ -127,5 +127,5 @@ class Recorder:
     def active_changed(self, session: int | None) -> None:
         self.effects.append(("active_changed", session))
 
-    def transition(self, trigger: str, source: str, dest: str) -> None:
-        self.effects.append(("transition", trigger, source, dest))
+    def transition(self, trigger: str, source: str, dest: str, row: int) -> None:
+        self.effects.append(("transition", trigger, source, dest, row))

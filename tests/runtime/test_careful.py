@@ -23,7 +23,7 @@ class AtTheSend:
         self.machine = machine
         self.stored: list[tuple[int, Held | None]] = []
 
-    def transition(self, machine: str, source: str, trigger: str, dest: str) -> None:
+    def transition(self, machine: str, source: str, trigger: str, dest: str, row: int) -> None:
         pass
 
     def effect(self, machine: str, name: str, arguments: tuple[Any, ...]) -> None:

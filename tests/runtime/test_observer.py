@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from danube_dispatcher import FailurePolicy, Subscription, Topic, UsageError
+from danube_statemachines import VARIANTS
 from delivering import Place, Record, join, publish, settle, take, take_and_ack, waiting
 from virtual import advance
 
@@ -152,11 +153,27 @@ async def test_a_non_reliable_one_is_watched_the_same_way(topic: Topic) -> None:
     ]
 
 
+async def test_a_transition_names_its_row(topic: Topic) -> None:
+    """Two ways to lose a holder lead from the same state to the same state."""
+    subscription, record = await watched(topic)
+    await publish(topic, "0")
+    for taken in (False, True):
+        a = await join(subscription, "a")
+        if taken:
+            await take(a)
+        record.told.clear()
+        subscription.dispatcher.remove_consumer("a")
+        _, source, trigger, dest, row = next(each for each in record.told if each[0] == "transition")
+        assert (source, trigger, dest) == ("AwaitingAck", "consumer_lost", "Failover")
+        assert isinstance(row, int)
+        assert VARIANTS["reliable_exclusive"].table[row]["conditions"] == ["holder", "had_taken"][: 1 + taken]
+
+
 async def test_each_message_names_its_machine(topic: Topic) -> None:
     machines: list[str] = []
 
     class Names(Record):
-        def transition(self, machine: str, source: str, trigger: str, dest: str) -> None:
+        def transition(self, machine: str, source: str, trigger: str, dest: str, row: int) -> None:
             machines.append(machine)
 
         def effect(self, machine: str, name: str, arguments: tuple[object, ...]) -> None:
@@ -228,7 +245,7 @@ async def test_it_may_look(topic: Topic) -> None:
     class Looks(Record):
         watched: Subscription | None = None
 
-        def transition(self, machine: str, source: str, trigger: str, dest: str) -> None:
+        def transition(self, machine: str, source: str, trigger: str, dest: str, row: int) -> None:
             if self.watched is not None:
                 states.append(self.watched.status().state)
                 assert str(self.watched.explain())
@@ -243,7 +260,7 @@ async def test_it_may_look(topic: Topic) -> None:
 
 async def test_what_it_raises_is_logged_and_changes_nothing(topic: Topic, caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
-        def transition(self, machine: str, source: str, trigger: str, dest: str) -> None:
+        def transition(self, machine: str, source: str, trigger: str, dest: str, row: int) -> None:
             raise ValueError("broken at a transition")
 
         def effect(self, machine: str, name: str, arguments: tuple[object, ...]) -> None:

@@ -118,7 +118,7 @@ async def test_an_observer_may_look_while_others_publish(machine: Machine) -> No
     topic, other = await machine.topic(), await machine.topic()
 
     class Looks:
-        def transition(self, machine: str, source: str, trigger: str, dest: str) -> None:
+        def transition(self, machine: str, source: str, trigger: str, dest: str, row: int) -> None:
             subscription.explain()
 
         def effect(self, machine: str, name: str, arguments: tuple[object, ...]) -> None:

@@ -19,8 +19,8 @@ class Log:
     def __init__(self) -> None:
         self.lines: list[object] = []
 
-    def transition(self, trigger: str, source: str, dest: str) -> None:
-        self.lines.append((trigger, source, dest))
+    def transition(self, trigger: str, source: str, dest: str, row: int) -> None:
+        self.lines.append((trigger, source, dest, row))
 
 
 class Turnstile:
@@ -96,7 +96,7 @@ def test_an_observed_machine_tells_each_row_before_its_effects() -> None:
     machine = declare().observed(log)
     machine.insert(2)
     machine.turn(None)
-    assert log.lines == [("insert", OUT, IN), ("turn", IN, STUCK), "in", ("settle", STUCK, OUT)]
+    assert log.lines == [("insert", OUT, IN, 0), ("turn", IN, STUCK, 2), "in", ("settle", STUCK, OUT, 5)]
 
 
 def test_a_lean_machine_has_no_room_for_flags_beside_its_state() -> None:
@@ -113,6 +113,16 @@ def test_attributes_are_given_to_every_machine() -> None:
 def test_a_row_keeps_its_reason() -> None:
     (entry,) = declare().events["turn"].transitions[OUT]
     assert entry.why == "not paid"
+
+
+def test_a_row_knows_its_place_in_the_table_in_each_of_its_states() -> None:
+    declared = declare()
+    for event in declared.events.values():
+        for state, rows in event.transitions.items():
+            for entry in rows:
+                spec = declared.table[entry.number]
+                assert (spec["trigger"], spec["dest"], spec["why"]) == (event.name, entry.dest, entry.why)
+                assert state in spec["source"]
 
 
 def with_row(*extra: RowSpec) -> Declaration[Any]:

@@ -100,11 +100,15 @@ class Restored:
 
 def check_rows(variant: Variant, told: Effects, before: str, event: str, after: str) -> None:
     """What an observed machine tells is a path of rows from the state before to the state after."""
-    for nth, (_, trigger, source, dest) in enumerate(told):
+    for nth, (_, trigger, source, dest, number) in enumerate(told):
         assert trigger == (variant.completion[before] if nth else event)
         assert source == before
         assert isinstance(dest, str)
-        assert any(spec["trigger"] == trigger and source in spec["source"] and (spec["dest"] or source) == dest for spec in variant.table)
+        assert isinstance(number, int)
+        spec = variant.table[number]
+        assert spec["trigger"] == trigger
+        assert source in spec["source"]
+        assert (spec["dest"] or source) == dest
         before = dest
     assert before == after
 
