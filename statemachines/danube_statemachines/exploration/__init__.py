@@ -58,8 +58,8 @@ def explore(
 ) -> Exploration:
     """Explore a machine under a policy (by default the usual one with a single redelivery; a non-reliable machine has none).
 
-    The number of states grows with the sessions (3 are seconds, 4 a minute or two) and in proportion to `max_redeliveries`; the other numbers of
-    the policy change nothing of it. `limit` bounds the states that are kept.
+    The number of states grows with the sessions (shared: 4 take a second or so, each more some ten times as long) and in proportion to
+    `max_redeliveries`; the other numbers of the policy change nothing of it. `limit` bounds the states that are kept.
 
     Raises InvariantBroken with the shortest story that leads to a violation, InvalidArgument for numbers that make no sense.
     """

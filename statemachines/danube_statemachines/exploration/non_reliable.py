@@ -9,7 +9,7 @@ from ..declaration import Declaration
 from ..non_reliable import CLOSED, NonReliable
 from ..port import Recorder
 from ..selection import Roster
-from .worlds import EARLY, Driver, Step, Turns, consumer_events, served, without
+from .worlds import EARLY, Driver, Step, Turns, consumer_events, places, served, without
 
 FOREIGN = -1
 """The session of a box that nobody offered anything."""
@@ -42,17 +42,22 @@ class NonReliableEnvironment:
     def __init__(self, declaration: Declaration[NonReliable], sessions: int) -> None:
         port = Recorder()
         self._driver = Driver(declaration.lean(port), port)
+        self._blank = Snapshot(*self._driver.snapshot)
         self._most = sessions
         self.selection = self._driver.machine.selection
 
     def start(self) -> NonReliableWorld:
-        return NonReliableWorld(Snapshot(*self._driver.snapshot), offered=None, untried=(), full=NOBODY, announced=None, turns=frozenset())
+        return NonReliableWorld(self._blank, offered=None, untried=(), full=NOBODY, announced=None, turns=frozenset())
 
     def later(self, world: NonReliableWorld) -> NonReliableWorld:
         return world
 
     def key(self, world: NonReliableWorld) -> Hashable:
-        return world
+        state, roster, candidates = world.machine
+        place = places(roster)
+        turns = frozenset((place(first), place(other), times) for first, other, times in world.turns)
+        others = tuple(map(place, candidates)), place(world.offered), tuple(map(place, world.untried)), frozenset(map(place, world.full))
+        return state, len(roster), *others, place(world.announced), turns
 
     def state(self, world: NonReliableWorld) -> str:
         return world.machine.state
@@ -62,7 +67,7 @@ class NonReliableEnvironment:
 
     def steps(self, world: NonReliableWorld) -> Iterator[Step[NonReliableWorld]]:
         machine = world.machine
-        for label, event, argument in consumer_events(machine.roster, self._most):
+        for label, event, argument in consumer_events(machine.roster, self._most, gone=machine.candidates):
             yield self._step(world, label, event, argument)
         if world.offered is None:
             yield self._step(world, "a message", "message", fair=True)
@@ -88,7 +93,7 @@ class NonReliableEnvironment:
         if event == "message":
             untried = machine.roster[: self.selection.tries(machine.roster)]
         elif event == "refused" and offered is not None and argument == offered:
-            full, turns = full | {offered}, without(turns, offered)
+            full, turns = full | ({offered} & set(machine.roster)), without(turns, offered)
         elif event in ("consumer_lost", "consumer_replaced"):
             left = argument.session
             untried, full, turns = tuple(session for session in untried if session != left), full - {left}, without(turns, left)

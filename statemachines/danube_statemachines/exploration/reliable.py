@@ -12,7 +12,7 @@ from ..port import Recorder
 from ..progress import Held
 from ..reliable import BLOCKED, CLOSED, Reliable
 from ..selection import Roster
-from .worlds import DUE, EARLY, Driver, Step, Turns, consumer_events, served, without
+from .worlds import DUE, EARLY, Driver, Step, Turns, consumer_events, places, served, without
 
 SENT = 0.0
 """When the open delivery was sent, in every world that is left."""
@@ -70,7 +70,10 @@ class ReliableEnvironment:
 
     def key(self, world: ReliableWorld) -> Hashable:
         state, roster, offset, _, failures, _, delivery, _, due_at = world.machine
-        return (state, roster, offset is None, failures, delivery and delivery[1], due_at is None, *world[2:])
+        place = places(roster)
+        holder = place(delivery and delivery[1])
+        turns = frozenset((place(first), place(other), times) for first, other, times in world.turns)
+        return state, len(roster), offset is None, failures, holder, due_at is None, world.polls, world.letters, place(world.announced), world.taken, turns
 
     def state(self, world: ReliableWorld) -> str:
         return world.machine.state

@@ -9,15 +9,17 @@ merged (`key`):
 - *Deliveries.* An answer names the open delivery or it does not. So nobody remembers what consumers still hold: in each world, answers
   come that differ from the open delivery in any one part. Old, foreign and forged ones look like this, and like nothing else.
 - *Attempts, epochs and reasons* only grow, or are passed on: what depends on them is checked at each step, and not remembered.
-- *Sessions* are compared for equality. So a newcomer takes the lowest number that is free, though real ones are never used again.
+- *Sessions* are compared for equality, and a selection knows them by their places in the roster. So a session is its place, and a newcomer
+  takes the lowest number that nobody remembers, though real ones are never used again.
 - *Time* is early or due. A deadline lies ahead when a world is left (`later`); in the next it has come, or it has not.
 - *A crash* loses all but what was durable, and the next owner's first poll is answered with whatever that is. So it leads back to the start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import IllegalEvent
@@ -109,9 +111,16 @@ class Driver(Generic[M]):
         return self.snapshot
 
 
-def consumer_events(roster: Roster, most: int, holder: int | None = None, *, taken: bool = False) -> Iterator[tuple[str, str, Any]]:
-    """(label, event, argument) of what consumers do, at most so many at once; `holder` has `taken` what it was given, or not."""
-    new = next(session for session in range(most + 1) if session not in roster)
+def places(roster: Roster) -> Callable[[int | None], int | None]:
+    """What stands for a session: its place, nothing for nobody, and for one that is gone a number that is no place."""
+    place: dict[int | None, int | None] = {session: nth for nth, session in enumerate(roster)}
+    place[None] = None
+    return lambda session: place.get(session, -1)
+
+
+def consumer_events(roster: Roster, most: int, holder: int | None = None, *, taken: bool = False, gone: Roster = ()) -> Iterator[tuple[str, str, Any]]:
+    """(label, event, argument) of what consumers do, at most so many at once; `holder` has `taken` what it was given, or not. `gone` are remembered."""
+    new = next(session for session in count() if session not in roster and session not in gone)
     if len(roster) < most:
         yield f"consumer {new} joins", "consumer_added", new
     for session in roster:
