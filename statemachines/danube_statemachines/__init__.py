@@ -3,6 +3,7 @@
 Events go in, effects come out on a port. The same declaration is executed, drawn and explored.
 """
 
+from .coverage import Fired, FiredRow, described, fired_report, unfired, unfired_sources
 from .declaration import Declaration, LeanEvent, Row, RowSpec, row
 from .engine import FLUSH_INTERVAL, FLUSH_MESSAGES, LATER, EngineCore, Later, Refusal, Resumed, backoff
 from .errors import DanubeError, DefinitionError, IllegalEvent, InvalidArgument
@@ -14,6 +15,7 @@ from .progress import Held, Progress
 from .reliable import AWAITING_ACK, BLOCKED, CLOSED, DEAD_LETTERING, DISPATCHING, FAILOVER, IDLE, REDELIVERING, Reliable
 from .roster import RosterMachine
 from .selection import Roster, RoundRobin, Selection, SingleActive
+from .trace import Trace
 from .variants import (
     NON_RELIABLE_EXCLUSIVE,
     NON_RELIABLE_SHARED,
@@ -48,6 +50,8 @@ __all__ = [
     "EngineCore",
     "Extend",
     "FailurePolicy",
+    "Fired",
+    "FiredRow",
     "Held",
     "IllegalEvent",
     "InvalidArgument",
@@ -75,8 +79,13 @@ __all__ = [
     "Settlement",
     "SingleActive",
     "Stale",
+    "Trace",
     "backoff",
     "declare_non_reliable",
     "declare_reliable",
+    "described",
+    "fired_report",
     "row",
+    "unfired",
+    "unfired_sources",
 ]
