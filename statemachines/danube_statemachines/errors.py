@@ -62,19 +62,28 @@ class StoryLine(NamedTuple):
     """The machine's, after it."""
     effects: tuple[tuple[Any, ...], ...]
     """(name, argument …) of each."""
+    event: str = ""
+    """The trigger; empty where nothing reached a machine."""
+    argument: Any = None
+    """The trigger's."""
+    now: float = 0.0
+    """When, in seconds."""
+    where: str = ""
+    """Which machine, where there are several."""
 
 
 class InvariantBroken(DanubeError):
-    """An exploration has found a step that must not be; `story` is a shortest way there, its last line the step."""
+    """An exploration has found a step that must not be; `story` is a shortest way there, its last line the step. `again` is a call that replays it."""
 
-    def __init__(self, machine: str, invariant: str, problem: str, story: tuple[StoryLine, ...]) -> None:
+    def __init__(self, machine: str, invariant: str, problem: str, story: tuple[StoryLine, ...], again: str = "") -> None:
         wide = max((len(line.what) for line in story), default=0)
         told = "".join(
             f"\n  {nth:2}  {line.what:{wide}}  {line.state:13} {', '.join(name + str(tuple(rest)).replace(',)', ')') for name, *rest in line.effects)}".rstrip()
             for nth, line in enumerate(story, start=1)
         )
-        super().__init__(f"{machine}: {invariant}: {problem}{told}")
+        super().__init__(f"{machine}: {invariant}: {problem}{told}{again and f'{chr(10)}again: {again}'}")
         self.machine = machine
         self.invariant = invariant
         self.problem = problem
         self.story = story
+        self.again = again

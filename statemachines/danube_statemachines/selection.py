@@ -11,7 +11,9 @@ Roster = tuple[int, ...]
 
 
 class Selection(Protocol):
-    """A rule of selection. Write your own to change who is served; the machines ask nothing else of it."""
+    """A rule of selection. Write your own to change who is served; the machines ask nothing else of it. It remembers nothing, and goes by the places of
+    the sessions in the roster alone: exploring a machine makes sure of both.
+    """
 
     name: str
     """As in the machine's name."""
@@ -19,7 +21,7 @@ class Selection(Protocol):
     """Whether the first of the roster is *the* active consumer, so that a change of it is announced."""
 
     def tries(self, roster: Roster) -> int:
-        """How many of the roster, from its first on, may be offered a message that nobody took yet."""
+        """How many of the roster, from its first on, may be offered a message that nobody took yet; at least one, if there is one."""
         ...
 
     def served(self, roster: Roster, session: int) -> Roster:

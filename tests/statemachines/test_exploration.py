@@ -226,6 +226,7 @@ def test_a_violation_is_told_as_the_shortest_story() -> None:
         "   1  consumer 0 joins      Dispatching   active_changed(0), poll()",
         "   2  message 6             AwaitingAck   send((1, 0, 6, 1))",
         "   3  ack of another epoch  Dispatching   settle(6, 'acked'), poll()",
+        "again: replay(machine, ['consumer 0 joins', 'message 6', 'ack of another epoch'])",
     ]
     assert [line.what for line in caught.value.story] == ["consumer 0 joins", "message 6", "ack of another epoch"]
 

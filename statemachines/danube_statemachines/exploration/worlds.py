@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..errors import IllegalEvent
+from ..errors import DefinitionError, IllegalEvent
 from ..identity import Lost, Replaced
 from ..port import Recorder
 from ..roster import RosterMachine
@@ -44,6 +44,7 @@ class Step(Generic[W]):
     """One thing that happened, the world before it and the world after it."""
 
     label: str
+    """What happened. No other step from the same world has it."""
     event: str
     """The trigger; empty where nothing reaches the machine."""
     argument: Any
@@ -53,6 +54,8 @@ class Step(Generic[W]):
     effects: tuple[Effect, ...] = ()
     fair: bool = False
     """Whether it happens, sooner or later, while consumers acknowledge and storage answers."""
+    where: str = ""
+    """Which machine, where there are several."""
 
 
 class Stopped(Exception):
@@ -105,6 +108,8 @@ class Driver(Generic[M]):
         self._port.effects = []
         try:
             getattr(machine, step.event)(step.argument)
+        except DefinitionError:  # of a selection that is none
+            raise
         except Exception as error:
             raise Stopped(step, error) from error
         step.effects = tuple(self._port.effects)
