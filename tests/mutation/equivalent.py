@@ -1,0 +1,76 @@
+"""Mutants that are no other program, and why. `…` in a name stands for anything; each must be a survivor, and each survivor must be here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+
+def matches(pattern: str, name: str) -> bool:
+    start, anything, end = pattern.partition("…")
+    return name.startswith(start) and name.endswith(end) and len(name) >= len(start + end) if anything else name == pattern
+
+
+def reason(name: str, reasons: Mapping[str, str]) -> str | None:
+    return next((why for pattern, why in reasons.items() if matches(pattern, name)), None)
+
+
+def each(patterns: Iterable[str], why: str) -> dict[str, str]:
+    return dict.fromkeys(patterns, why)
+
+
+SWAPPED = "the roster and what is in hand know nothing of each other, and only one of the two says anything"
+SILENT = "a shared roster says nothing when it changes"
+ALONE = "there is never a second candidate to strike"
+NEVER_THERE = "no event finds it in Failover: proceed goes on in the same step"
+
+NON_RELIABLE = {
+    **each((f"{event} in anywhere but Closed, from Failover: …" for event in ("accepted", "refused", "consumer_added", "close")), NEVER_THERE),
+    **each((f"{event} in anywhere but Closed, from Failover: …" for event in ("consumer_lost", "consumer_replaced")), NEVER_THERE),
+    **each(("consumer_lost in …: strike before leave", "consumer_replaced in …: strike before replace"), SWAPPED),
+    **each((f"{event} in anywhere but Closed, from Idle: without strike" for event in ("consumer_lost", "consumer_replaced")), "in Idle nobody is lined up"),
+    "close in anywhere but Closed, from Idle: without let_go": "in Idle nobody is lined up",
+}
+RELIABLE = {
+    "polled in Dispatching [anyone]: drop it": "proceed would send it just so; the row saves the path of every message one trigger",
+    **each(
+        (f"{event} in AwaitingAck [holder, had_taken]: without holder" for event in ("consumer_lost", "consumer_replaced")),
+        "nobody but the holder can have taken the open delivery",
+    ),
+    **each(("consumer_lost in AwaitingAck [holder]: leave before give_up", "consumer_replaced in AwaitingAck [holder]: succeed before give_up"), SWAPPED),
+    "dead_letter_refused in DeadLettering: without disarm": "no time is set while a dead letter is being written",
+    "proceed in Failover [exhausted, policy_dead_letters]: before proceed in Failover [exhausted, policy_blocks]": "a policy is one or the other",
+    **each(
+        (
+            *(f"{event} in anywhere, from Redelivering: go to Failover" for event in ("wake", "ack", "nack", "extend", "tick")),
+            *(f"{event} in anywhere but Closed, from Redelivering: go to Failover" for event in ("consumer_lost", "consumer_replaced")),
+            *(f"{event} in anywhere but Idle…, from Redelivering: go to Failover" for event in ("recover", "consumer_added")),
+        ),
+        "Failover sends a message that is still in its delay back in the same step",
+    ),
+    **each(
+        (f"{event} in anywhere but Closed, from Failover: …" for event in ("consumer_lost", "consumer_replaced")),
+        "it rests in Failover only while nobody is attached",
+    ),
+    **each((f"close in anywhere but Closed, from {state}: without let_go" for state in ("Idle", "Dispatching")), "nothing is in hand"),
+}
+TABLES = {
+    "reliable_exclusive": RELIABLE,
+    "reliable_shared": {
+        **RELIABLE,
+        **each(
+            (
+                "consumer_added in Idle: poll before join",
+                "consumer_lost in AwaitingAck [holder, had_taken]: leave before save",
+                "consumer_replaced in AwaitingAck [holder, had_taken]: succeed before save",
+            ),
+            SILENT,
+        ),
+    },
+    "non_reliable_exclusive": {
+        **NON_RELIABLE,
+        "refused in Dispatching [offered]: without pass_over": "the only candidate goes with the message",
+        **each((f"{event} in anywhere but Closed…: without strike" for event in ("consumer_lost", "consumer_replaced")), ALONE),
+    },
+    "non_reliable_shared": NON_RELIABLE,
+}
+"""By machine."""
