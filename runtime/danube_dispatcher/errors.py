@@ -21,6 +21,7 @@ DanubeError                      (danube_statemachines.errors, like the next thr
 │   ├── ConsumerNotFound
 │   ├── ConsumerRefused          an exclusive subscription has its one consumer
 │   └── ConsumerReplaced         a new consumer came under the same name
+├── Deadlock                     under virtual time: nothing can ever happen any more; `.waiting`
 └── StoreError                   `.store`, `.permanent`: whether trying again is pointless
     ├── StoreNotFound            no such store, topic or directory
     ├── NotAStore                a directory, an empty or a foreign file
@@ -49,6 +50,7 @@ __all__ = [
     "ConsumerReplaced",
     "CursorUnreadable",
     "DanubeError",
+    "Deadlock",
     "DefinitionError",
     "Fenced",
     "IllegalEvent",
@@ -159,6 +161,15 @@ class ConsumerRefused(ConsumerError):
 
 class ConsumerReplaced(ConsumerError):
     """A new consumer came under the same name; what this one held went to it."""
+
+
+class Deadlock(DanubeError):
+    """Under virtual time (`virtual_time`): this loop would wait for ever. `waiting` says where each task waits."""
+
+    def __init__(self, problem: str, waiting: list[str]) -> None:
+        super().__init__("\n  ".join([problem, *waiting]))
+        self.problem = problem
+        self.waiting = waiting
 
 
 class StoreError(DanubeError):

@@ -37,7 +37,7 @@ PUBLIC = {
     """,
     "danube_dispatcher": """
         Closed Consumer ConsumerAttached ConsumerError ConsumerNotFound ConsumerRefused ConsumerReplaced ConsumerStatus
-        Counts CursorUnreadable DanubeError DefinitionError Delivery Dispatcher Explanation FailurePolicy Fenced
+        Counts CursorUnreadable DanubeError Deadlock DefinitionError Delivery Dispatcher Explanation FailurePolicy Fenced
         IllegalEvent InvalidArgument Lag Leftover Message NotAStore NotBlocked NotSupported Observer Outcome
         OwnershipLost PublishFailed Status StoreBusy StoreDamaged StoreError StoreFull StoreNotFound StoreReadOnly
         StoreTooNew StoreUnavailable Subscription SubscriptionEngine SubscriptionError SubscriptionInUse
