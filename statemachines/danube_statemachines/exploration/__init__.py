@@ -36,7 +36,7 @@ Machine = Declaration[Reliable] | Declaration[NonReliable]
 __all__ = ["LIMIT", "Exploration", "InvariantBroken", "Progress", "Scene", "StoryLine", "explore", "replay"]
 
 LIMIT = 200_000
-"""Worlds; some 1.5 KB each."""
+"""Worlds; some 2 KB each."""
 
 
 @dataclass(frozen=True, slots=True)
