@@ -12,6 +12,7 @@ from itertools import count
 from typing import Generic, Literal, TypeVar, cast
 
 from danube_statemachines import (
+    Coupling,
     Declaration,
     DeliveryId,
     Extend,
@@ -24,7 +25,6 @@ from danube_statemachines import (
     Reliable,
     ReliablePort,
     Replaced,
-    Resumed,
     Settlement,
     Stale,
 )
@@ -127,7 +127,7 @@ class Adapter(Generic[M]):
         raise AssertionError("only observed machines tell, and they tell their observer")
 
 
-class ReliableAdapter(Adapter[Reliable]):
+class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
     """Drives a reliable machine, and is its port."""
 
     def __init__(
@@ -146,7 +146,6 @@ class ReliableAdapter(Adapter[Reliable]):
         self._watchdog = watchdog
         self._clock = asyncio.get_running_loop().time
         self._alarm = NEVER
-        self._asked = False
         self._charged = False
 
     def begin(self) -> float:
@@ -160,8 +159,8 @@ class ReliableAdapter(Adapter[Reliable]):
 
     def run(self, trigger: Callable[[E], bool], event: E, now: float) -> None:
         trigger(event)
-        if self._asked or self.core.attention:
-            self._follow(now)
+        if self.asked or self.core.attention:
+            self.catch_up(now)
         due_at = self.machine.due_at
         if due_at is not None and due_at < self._alarm:
             self._arm(now)
@@ -175,35 +174,13 @@ class ReliableAdapter(Adapter[Reliable]):
         if self._port is not None and self._port.observing:
             return  # its observer has looked and found more to read: the step under way follows by itself
         now = self.machine.now = self._clock()
-        self._follow(now)
+        self.catch_up(now)
 
-    def _follow(self, now: float) -> None:
-        machine, core, engine = self.machine, self.core, self.engine
-        while True:
-            while self._asked:
-                self._asked = False
-                answer = core.poll(now)
-                if type(answer) is Message:
-                    self.message = answer
-                    machine.polled(answer.offset)
-                elif answer is None:
-                    machine.poll_empty(None)
-                elif isinstance(answer, Resumed):
-                    self.message = answer.message
-                    machine.resumed(answer.held)
-            if not core.attention:
-                return
-            core.attention = False
-            if core.wants_read:
-                engine.read(now)
-            news = core.take_news()
-            if news == "poll":
-                self._asked = True
-            elif news == "wake":
-                (machine.recover if self.exhausted and not self.boxes else machine.wake)(None)
-            if not self._asked and not core.attention:
-                break
-        engine.write(now)
+    def read(self, now: float) -> None:
+        self.engine.read(now)
+
+    def write(self, now: float) -> None:
+        self.engine.write(now)
         self._arm(now)
         self._changed()
 
@@ -218,21 +195,8 @@ class ReliableAdapter(Adapter[Reliable]):
             self._change.set_result(None)
             self._change = None
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether the next message has met its verdict in an earlier run, so that it needs nobody to be polled for."""
-        held = self.core.held
-        return held is not None and self.machine.policy.exhausted(held.failures)
-
-    @property
-    def unsettled(self) -> Held | None:
-        """The message in hand, or the history of the one that is next."""
-        return self.machine.held or (self.core.held if self.core.returning else None)
-
     def _arm(self, now: float) -> None:
-        alarm = self.core.alarm(now)
-        if self.machine.due_at is not None:
-            alarm = min(alarm, self.machine.due_at)
+        alarm = self.alarm(now)
         if alarm < self._alarm:  # a later one is found when this one fires: a deadline is not armed anew for each message
             self._alarm = alarm
             self._watchdog.arm(self, alarm)
@@ -245,13 +209,10 @@ class ReliableAdapter(Adapter[Reliable]):
         """Time comes before whatever else happens now: an ack after its deadline is stale."""
         self._alarm = NEVER
         self._watchdog.arm(self, NEVER)
-        self.core.tick(now)
-        if self.machine.due_at is not None and now >= self.machine.due_at:
-            self.machine.tick(self._taken())
-        self._follow(now)
+        self.time_is_up(now)
         self._arm(now)
 
-    def _taken(self) -> bool:
+    def taken(self) -> bool:
         delivery = self.machine.delivery
         return delivery is not None and not self.boxes[delivery[1]].waiting()
 
@@ -299,9 +260,6 @@ class ReliableAdapter(Adapter[Reliable]):
 
     # effects
 
-    def poll(self) -> None:
-        self._asked = True
-
     def send(self, delivery: DeliveryId) -> None:
         counts = self.counts
         counts.delivered += 1
@@ -317,7 +275,7 @@ class ReliableAdapter(Adapter[Reliable]):
     def save_failure(self, held: Held) -> None:
         self._charged = True
         self.counts.failures += held.failures > 0
-        self.core.save_failure(held, self.machine.now)
+        super().save_failure(held)
 
     def settle(self, offset: int, outcome: Settlement) -> None:
         if outcome == "acked":
@@ -326,7 +284,7 @@ class ReliableAdapter(Adapter[Reliable]):
             self.counts.dropped += 1
         else:
             self.counts.dead_lettered += 1
-        self.core.settle(offset, self.machine.now)
+        self.core.settle(offset, self.machine.now)  # as super() does, which would cost every message a call
 
     def dead_letter(self, held: Held) -> None:
         self.engine.dead_letter(self.message, held)

@@ -3,6 +3,7 @@
 Events go in, effects come out on a port. The same declaration is executed, drawn and explored.
 """
 
+from .coupling import Coupling
 from .coverage import Fired, FiredRow, described, fired_report, unfired, unfired_sources
 from .declaration import Declaration, LeanEvent, Row, RowSpec, row
 from .engine import FLUSH_INTERVAL, FLUSH_MESSAGES, LATER, EngineCore, Later, Refusal, Resumed, backoff
@@ -43,6 +44,7 @@ __all__ = [
     "RELIABLE_EXCLUSIVE",
     "RELIABLE_SHARED",
     "VARIANTS",
+    "Coupling",
     "DanubeError",
     "Declaration",
     "DefinitionError",

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Sequence
-from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
+from enum import Enum
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar, final
 
 from .progress import Held, Progress
 
@@ -43,6 +44,7 @@ class Readable(Protocol):
 T = TypeVar("T", bound=Readable)
 
 
+@final
 class Resumed(NamedTuple, Generic[T]):
     """The answer with a message that has a history."""
 
@@ -50,11 +52,11 @@ class Resumed(NamedTuple, Generic[T]):
     held: Held
 
 
-class Later:
-    """The answer follows: the poll is owed."""
+class Later(Enum):
+    LATER = "the answer follows: the poll is owed"
 
 
-LATER: Final = Later()
+LATER: Final = Later.LATER
 
 
 def backoff(failures: int) -> float:

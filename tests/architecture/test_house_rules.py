@@ -28,7 +28,7 @@ STORAGE_KNOWS = {"DanubeError", "Held", "InvalidArgument", "Progress"}
 # A name that is added, renamed or taken away is a change of the API: change it here, and say it in the change log.
 PUBLIC = {
     "danube_statemachines": """
-        AWAITING_ACK BLOCKED CLOSED DEAD_LETTERING DISPATCHING DanubeError Declaration DefinitionError DeliveryId
+        AWAITING_ACK BLOCKED CLOSED Coupling DEAD_LETTERING DISPATCHING DanubeError Declaration DefinitionError DeliveryId
         EngineCore Extend FAILOVER FLUSH_INTERVAL FLUSH_MESSAGES FailurePolicy Fired FiredRow Held IDLE IllegalEvent InvalidArgument LATER Later
         LeanEvent Lost NON_RELIABLE_EXCLUSIVE NON_RELIABLE_SHARED Nack NonReliable NonReliablePort PoisonPolicy Progress
         REDELIVERING RELIABLE_EXCLUSIVE RELIABLE_SHARED Recorder Refusal Reliable ReliablePort Replaced Resumed Roster
