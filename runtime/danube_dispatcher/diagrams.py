@@ -204,20 +204,20 @@ def _mermaid(drawing: Drawing) -> Iterator[str]:
         yield f"  classDef {way} fill:{area},stroke:{ink},color:{ink}" + (",stroke-dasharray:5 3" if way == "leaves" else "")
     yield "  start(( )):::quiet"
     for state in drawing.states:
-        note = f"<br/>{_entities(drawing.notes[state])}" if state in drawing.notes else ""
-        yield f'  {names[state]}("{_entities(_printable(state))}{note}"):::{drawing.way_of(state)}'
+        note = f"<br/>{entities(drawing.notes[state])}" if state in drawing.notes else ""
+        yield f'  {names[state]}("{entities(_printable(state))}{note}"):::{drawing.way_of(state)}'
     yield f"  start --> {names[drawing.initial]}"
     links: dict[Way, list[str]] = {"quiet": ["0"]}
     for nth, (arrow, lines) in enumerate(drawing.arrows.items(), 1):
         links.setdefault(drawing.way(arrow), []).append(str(nth))
-        label = "<br/>".join(_entities(line.head).replace(", ", ",<br/>" if len(line.head) > BROAD else ", ") for line in lines)
+        label = "<br/>".join(entities(line.head).replace(", ", ",<br/>" if len(line.head) > BROAD else ", ") for line in lines)
         yield f'  {names[arrow.source]} {"-.->" if arrow.same_step else "-->"}|"{label}"| {names[arrow.dest]}'
     for way, numbers in links.items():
         yield f"  linkStyle {','.join(numbers)} stroke:{PAINT[way].ink}"
 
 
-def _entities(text: str) -> str:
-    """With Mermaid's own escapes for whatever could mean something to it."""
+def entities(text: str) -> str:
+    """The text with Mermaid's own escapes for whatever could mean something to it."""
     return re.sub(r"[^\w ,.:/()\[\]…–-]|_", lambda found: f"#{ord(found[0])};", text)
 
 
