@@ -16,7 +16,7 @@ Backoff = Literal["exponential", "fixed"]
 PoisonPolicy = Literal["block", "drop", "dead_letter"]
 
 BACKOFFS = ("exponential", "fixed")
-POISON_POLICIES = ("block", "drop", "dead_letter")
+POISON_POLICIES: tuple[PoisonPolicy, ...] = ("block", "drop", "dead_letter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,5 +74,5 @@ def test_an_installed_package_works_outside_the_checkout(installed: Path, tmp_pa
 @pytest.mark.parametrize("command", [["danube-dispatcher"], ["python", "-m", "danube_dispatcher"]], ids=" ".join)
 def test_the_command_is_there_in_both_ways(installed: Path, tmp_path: Path, command: list[str]) -> None:
     told = run(installed / command[0], *command[1:], "--help", cwd=tmp_path)
-    for word in ("danube-dispatcher", "demo", "publish", "consume", "status", "release"):
+    for word in ("danube-dispatcher", "demo", "publish", "consume", "status", "release", "verify"):
         assert word in told
