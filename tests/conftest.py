@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import hypothesis
 import pytest
 
+import stateful
 from delivering import store_loop
 
 # a deadline would measure the machine; the profile that Hypothesis chose (in CI: without chance) stays otherwise
@@ -23,3 +26,20 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
     if item.get_closest_marker("real_time"):
         return {"real": asyncio.new_event_loop}
     return {"virtual": store_loop}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rows", type=Path, metavar="FILE", help="write how often the stateful tests have fired each row of each table, as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    stateful.seed_given = config.getoption("--hypothesis-seed")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if stateful.FIRED:
+        terminalreporter.section("rows fired in the stateful tests")
+        terminalreporter.write_line("\n".join(stateful.summary()))
+    target: Path | None = config.getoption("--rows")
+    if target is not None:
+        target.write_text(json.dumps(stateful.report(), indent=1) + "\n", encoding="utf-8")

@@ -34,10 +34,10 @@ POLICIES = {
 }
 
 
-def make(variant: Variant, port: Recorder, policy: FailurePolicy, kind: type[Any] | None = None) -> Any:
+def make(variant: Variant, port: Recorder, policy: FailurePolicy, kind: type[Any] | None = None, epoch: int = EPOCH) -> Any:
     """A fresh machine of the variant; of its lean class unless another `kind` is given."""
     kind = kind or variant.lean
-    return kind(port, policy, epoch=EPOCH) if issubclass(kind, Reliable) else kind(port)
+    return kind(port, policy, epoch=epoch) if issubclass(kind, Reliable) else kind(port)
 
 
 def listed(variant: Variant, state: str) -> list[str]:

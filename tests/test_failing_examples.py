@@ -1,0 +1,56 @@
+"""What a failing stateful test prints: by which seed it is found again, the shortest rules, and what the machine did as a sequence diagram."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+PLANTED = """
+from danube_statemachines import RoundRobin
+from modelling import POLICIES
+from stateful import play
+from test_stateful import ReliableRules
+
+RoundRobin.served = staticmethod(lambda roster, session: roster)  # whoever was served is next again
+
+
+class Planted(ReliableRules):
+    name = "reliable_shared"
+    policy = POLICIES["block"]
+
+
+def test_planted():
+    play(Planted, examples=100, steps=40)
+"""
+
+
+def run(directory: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_failure_prints_its_seed_the_shortest_rules_and_the_sequence_diagram(tmp_path: Path) -> None:
+    (tmp_path / "test_planted.py").write_text(PLANTED, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {TESTS} {TESTS / 'statemachines'}\n", encoding="utf-8")
+    (tmp_path / "conftest.py").write_text((TESTS / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
+
+    told = run(tmp_path)
+    seed = re.search(r"pytest --hypothesis-seed=(\d+) finds it again", told)
+    assert seed is not None, told
+    assert "@reproduce_failure(" in told
+    rules = [name for name in re.findall(r"state\.(\w+)\(", told) if not re.match(r"s\d", name)]  # those are invariants
+    assert rules[-1] == "teardown"
+    assert rules.count("join") == 2, "with one consumer nothing is wrong"
+    assert len(rules) <= 6
+    diagram = told[told.index("sequenceDiagram") :]
+    assert "participant p1 as consumer 2" in diagram
+    assert re.search(r"p\d->>p0: send message 1, attempt 1", diagram)
+
+    shutil.rmtree(tmp_path / ".hypothesis", ignore_errors=True)  # what it remembers of the first run
+    assert f"pytest --hypothesis-seed={seed[1]} finds it again" in run(tmp_path, f"--hypothesis-seed={seed[1]}")
