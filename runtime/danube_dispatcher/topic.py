@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Self
 
@@ -112,7 +113,8 @@ class Topic(Closable):
     async def publish(self, payload: bytes, *, key: str | None = None, attributes: Mapping[str, str] | None = None) -> int:
         """Publish one message; return its offset once it is durable. A cancelled call is undecided.
 
-        Raises InvalidArgument before anything changes, or a StoreError: then the message is not in, and trying again is safe.
+        Raises InvalidArgument before anything changes, or a StoreError: then the message is not in, and trying again is safe. Only when the text says
+        that the disk did not confirm a write, it may be in after all.
         """
         self._check()
         message = check_message(payload, key, attributes, max_payload=self._max_payload)
@@ -278,7 +280,12 @@ class Topic(Closable):
         lease = await self.store.acquire(self.name, name, owner=self._hub.owner, seconds=LEASE, new=None)
         if not isinstance(lease, Lease):
             raise SubscriptionOwned(self.name, name, lease.owner, lease.until)
-        await self.store.remove(lease)
+        try:
+            await self.store.remove(lease)
+        except StoreError:
+            with suppress(StoreError):
+                await self.store.renew({lease: None}, seconds=0.0)  # run out at once: who tries again need not wait for a lease of ours
+            raise
 
     async def subscriptions(self) -> list[SubscriptionInfo]:
         """All subscriptions of the topic: the stored ones, whoever owns them, and the non-reliable ones of this process."""

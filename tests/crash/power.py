@@ -78,7 +78,7 @@ class Recording:
 def record(place: Path, library: Path, seed: int, random: Random, *, messages: int, durability: str, lives: int = LIVES) -> Recording:
     directory, log = place / "recorded", place / "log"
     directory.mkdir()
-    options = ["--messages", messages, "--durability", durability, "--checkpoint", random.choice(CHECKPOINTS)]
+    options = ["--messages", messages, "--durability", durability.upper(), "--checkpoint", random.choice(CHECKPOINTS)]
     for life in range(lives):
         end = random.choice((["--unclean"], []))
         command = [sys.executable, str(WORKER), str(directory), str(seed), str(life), *map(str, options), *end]

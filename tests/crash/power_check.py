@@ -1,4 +1,4 @@
-"""Opens what a power cut left, with the library, and compares it with what had been said before the cut."""
+"""Opens what a power cut, or a process that met with trouble, has left, and compares it with what had been said before."""
 
 from __future__ import annotations
 
@@ -38,19 +38,29 @@ class Said:
         self.topic = False
         self.published: dict[int, int | None] = {}
         """Numbers of the messages for which `publish` has returned, with their offsets where it told."""
+        self.refused: set[int] = set()
+        """Those for which it has raised, and which are not in."""
+        self.gone: set[str] = set()
+        """Subscriptions that were removed."""
         self.positions: dict[str, Position] = {}
         self._acked: dict[str, int] = {}
 
     def hear(self, line: bytes) -> None:
         said = json.loads(line)
         what, subscription = said["what"], said["subscription"]
-        position = self.positions.setdefault(subscription, Position()) if subscription else Position()
+        position = self.positions.setdefault(subscription, Position()) if subscription and what != "removed" else Position()
         if what == "opened":
             self.opened = True
         elif what == "topic":
             self.topic = True
         elif what == "published":
             self.published.update(dict.fromkeys(said["numbers"], said.get("offset")))
+        elif what == "refused":
+            self.refused.update(said["numbers"])
+        elif what == "removing":  # from now on it may be there or not
+            self.positions.pop(subscription, None)
+        elif what == "removed":
+            self.gone.add(subscription)
         elif what == "acking":
             position.acking.add(said["offset"])
         elif what == "acked":
@@ -67,7 +77,7 @@ class Said:
 
 @dataclass
 class Found:
-    """What came of one cut."""
+    """What is still there."""
 
     missing: bool = False
     """There was no store yet."""
@@ -104,6 +114,7 @@ async def _check(directory: Path, said: Said, random: Random, found: Found) -> N
             messages = contents(topic)
             _compare(said, messages, found)
             rows = {row.subscription: row for row in await store.rows(TOPIC)}
+            assert not said.gone & rows.keys(), f"subscriptions that were removed are there: {said.gone}"
             dead = await _dead_letters(store) if DEAD in topics else {}
             for name, position in said.positions.items():
                 assert name in rows, f"subscription {name} is gone"
@@ -132,6 +143,7 @@ def _compare(said: Said, messages: list[Message], found: Found) -> None:
         assert message.payload == payload(said.seed, number), f"message {message.offset} has another payload"
         assert number not in offsets, f"message {number} is there twice"
         offsets[number] = message.offset
+    assert not said.refused & offsets.keys(), f"messages that were refused are there: {said.refused & offsets.keys()}"
     found.messages += len(said.published)
     for number, offset in said.published.items():
         if number not in offsets:
@@ -165,7 +177,7 @@ async def _dead_letters(store: SqliteStore) -> dict[str, set[int]]:
 async def _go_on(topic: Topic, rows: dict[str, Row], head: int, random: Random) -> None:
     """It works as before: what is published gets the next offset, and a subscription goes on where it stood."""
     assert await topic.publish(b"after the cut") == head, "the offset of the next message"
-    name = random.choice([*SUBSCRIPTIONS])
+    name = random.choice([name for name in SUBSCRIPTIONS if name in rows] or [*SUBSCRIPTIONS])
     first = _first(rows[name]) if name in rows else 0
     subscription = await topic.subscribe(name, start="earliest", policy=POLICY, flush_interval=0)
     async with subscription.consumer("c") as consumer:

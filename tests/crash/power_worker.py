@@ -122,18 +122,24 @@ class Worker:
                 self.say("acked", name, offset=offset)
 
 
-def reconnect(durability: str, checkpoint: int) -> None:
-    """From now on the writing connections are like that, and move the WAL into the file after so many pages."""
+class Connection(sqlite3.Connection):
+    """As ours, but for what a test asks for."""
+
+    durability = "FULL"
+    checkpoint = 1000
+    """Pages after which the WAL is moved into the file."""
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if sql == "PRAGMA synchronous = FULL":  # this one writes
+            super().execute(f"PRAGMA wal_autocheckpoint = {self.checkpoint}")
+            sql = f"PRAGMA synchronous = {self.durability}"
+        return super().execute(sql, *parameters)
+
+
+def connect_with(kind: type[sqlite3.Connection]) -> None:
+    """From now on, connections are of that kind."""
     connect: Callable[..., sqlite3.Connection] = sqlite3.connect
-
-    class Connection(sqlite3.Connection):
-        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-            if sql == "PRAGMA synchronous = FULL":
-                super().execute(f"PRAGMA wal_autocheckpoint = {checkpoint}")
-                sql = f"PRAGMA synchronous = {durability}"
-            return super().execute(sql, *parameters)
-
-    sqlite3.connect = lambda *given, **named: connect(*given, factory=Connection, **named)  # type: ignore[assignment]
+    sqlite3.connect = lambda *given, **named: connect(*given, factory=kind, **named)  # type: ignore[assignment]
 
 
 def main() -> None:
@@ -143,10 +149,11 @@ def main() -> None:
     parser.add_argument("life", type=int)
     parser.add_argument("--unclean", action="store_true")
     parser.add_argument("--messages", type=int, default=100)
-    parser.add_argument("--durability", choices=["full", "normal"], default="full")
+    parser.add_argument("--durability", choices=["FULL", "NORMAL"], default="FULL")
     parser.add_argument("--checkpoint", type=int, default=1000)
     arguments = parser.parse_args()
-    reconnect(arguments.durability, arguments.checkpoint)
+    Connection.durability, Connection.checkpoint = arguments.durability, arguments.checkpoint
+    connect_with(Connection)
     with asyncio.Runner(loop_factory=store_loop) as runner:
         runner.run(Worker(arguments.directory, arguments.seed, arguments.life, arguments.messages).run(clean=not arguments.unclean))
 

@@ -184,8 +184,9 @@ def _build(path: str) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; {_TABLES} COMMIT")
             connection.execute("INSERT INTO store VALUES (1, ?, 0)", (secrets.token_hex(16),))
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # all goes into the file; closing does that, too, but keeps quiet when it fails
         finally:
-            connection.close()  # the last connection: it moves everything from the WAL into the file, and removes the WAL
+            connection.close()  # the last connection: it removes the WAL
         with suppress(FileExistsError):
             os.link(temporary, path)
     finally:
