@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check diagrams wheel wheel-test format
+.PHONY: demo test lint check diagrams wheel wheel-test format cross-check
 
 demo: $(READY)
 	$(BIN)/danube-dispatcher demo
@@ -33,6 +33,16 @@ wheel: $(READY)
 
 wheel-test: $(READY)
 	$(BIN)/pytest -q -m packaging
+
+# an independent model of the reliable protocol, by TLC; needs Java. Some runs only: make cross-check RUNS="small-block large"
+cross-check: $(VENV)/cross-check/.ready
+	$(VENV)/cross-check/bin/python docs/formal/cross_check.py $(RUNS)
+
+$(VENV)/cross-check/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)/cross-check
+	$(VENV)/cross-check/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(VENV)/cross-check/bin/python -m pip install --quiet --group cross-check
+	touch $@
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "needs Python 3.11 or newer; '$(PYTHON)' is not. Name one: make PYTHON=python3.13 …" >&2; exit 1; }

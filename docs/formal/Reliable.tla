@@ -32,7 +32,7 @@ VARIABLES
   own,      \* what each process has in memory
   acked,    \* ghost: messages settled by an ack that their consumer gave for the delivery open then
   dropped,  \* ghost: messages settled by a drop
-  kills,    \* ghost: processes that Killer has killed
+  kills,    \* ghost: processes that Killer has killed since it was last released
   calm      \* faults have stopped
 
 vars == <<lease, row, dlq, own, acked, dropped, kills, calm>>
@@ -284,7 +284,8 @@ Release(o, how) ==
   /\ CASE how = "retry"       -> own[o].att < MaxAttempt /\ Fate(o, [own[o] EXCEPT !.st = "idle", !.fail = 0])
        [] how = "drop"        -> Fate(o, Settle(own[o]))
        [] how = "dead_letter" -> Fate(o, [own[o] EXCEPT !.st = "dead"])
-  /\ UNCHANGED <<lease, row, dlq, acked, kills, calm>>
+  /\ kills' = IF how = "retry" THEN 0 ELSE kills
+  /\ UNCHANGED <<lease, row, dlq, acked, calm>>
 
 CalmDown ==
   /\ MayCalm /\ ~calm /\ calm' = TRUE
@@ -378,6 +379,9 @@ S13_VerdictExact ==
 S13_PoisonGoesToNobody == \A o \in Owners : own[o].open # {} => own[o].fail <= MaxRedeliveries
 
 DuplicatesBounded == \A o \in Owners : own[o].st \in Up /\ Mine(o) /\ row.fence = own[o].epoch => own[o].cur - row.cur <= MaxUnsaved
+
+\* Charged once too often: an exhausted message is in nobody's hand.
+ChargedToTheLimit == row.fail <= MaxRedeliveries + 1
 
 CrashLoopsEnd == kills <= MaxRedeliveries + 2
 
