@@ -215,9 +215,9 @@ class SubscriptionEngine:
             asyncio.ensure_future(answer).add_done_callback(self._read_done)
 
     def _read_done(self, answer: asyncio.Future[Batch]) -> None:
+        error = None if answer.cancelled() else answer.exception()  # asked for even if it is too late: asyncio complains of errors that nobody saw
         if self.core.ended or answer.cancelled():
             return
-        error = answer.exception()
         if error is None:
             self._troubles.pop("read", None)
             self.core.read_done(*answer.result(), asyncio.get_running_loop().time())
@@ -243,10 +243,10 @@ class SubscriptionEngine:
 
     def _written(self, write: asyncio.Future[None]) -> None:
         self._write = None
+        error = None if write.cancelled() else write.exception()
         if self.core.ended or write.cancelled():
             return
         now = asyncio.get_running_loop().time()
-        error = write.exception()
         if error is None:
             self.core.write_done(now)
             self._troubles.pop("write of the cursor", None)

@@ -1,0 +1,39 @@
+"""Calls of the store that are answered when nobody cares any more."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+
+import processes
+from danube_dispatcher.errors import Fenced
+from delivering import take
+from faults import TROUBLE
+from processes import Machine, faults_of, owner
+from virtual import advance
+
+machine = processes.machine
+
+
+@pytest.mark.parametrize("call", ["store", "read"])
+async def test_a_call_that_fails_after_the_end_is_nothing_to_complain_of(machine: Machine, call: str) -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    topic, subscription, consumer = await owner(machine, "abc", flush_interval=1.0)
+    faults_of(topic).fail(call, Fenced("test", "over") if call == "store" else TROUBLE, before=5.0)
+    await (await take(consumer)).ack()
+    if call == "read":
+        await topic.publish_many([b"more"] * 300)
+        for _ in range(2):
+            await (await take(consumer)).ack()
+    await advance(2.0)
+    engine = subscription.dispatcher._engine
+    assert engine is not None
+    engine.lose()
+    await advance(10.0)
+    await subscription.close()
+    gc.collect()
+    assert complaints == []
