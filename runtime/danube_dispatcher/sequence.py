@@ -69,15 +69,14 @@ def _drawn(story: Iterable[StoryLine]) -> Iterator[Arrow | Note]:
     now: float | None = None
     for nth, line in enumerate(story, start=1):
         machine = line.where or MACHINE
-        text = f"{nth}. {line.what}"
-        if now is not None and line.now != now:
-            text += f", at {line.now:g} s"
+        when = "" if line.now == (line.now if now is None else now) else f", at {line.now:g} s"
         now = line.now
         if not line.event:
-            yield Note(None, text)
+            yield Note(None, f"{nth}. {line.what}{when}")
         else:
             call = _called(line.event, line.argument)
-            yield Arrow(_source(line), machine, text if call == line.what else f"{text}\n{call}")
+            text = f"{call}{when}" if line.what in (line.event, call) else f"{line.what}{when}\n{call}"
+            yield Arrow(_source(line), machine, f"{nth}. {text}")
         for effect in line.effects:
             if effect[0] != "transition":  # an observed machine's word to its observer
                 yield Arrow(machine, _target(effect, machine), _effect(effect))

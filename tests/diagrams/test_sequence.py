@@ -67,7 +67,7 @@ def test_a_reliable_story() -> None:
         "[consumer 0..clock] 3. it is taken",
         "consumer 0 -> machine: 4. ack of another attempt ack((1, 0, 6, 0))",
         "machine -> machine: stale('ack')",
-        "consumer 0 -> machine: 5. nack nack((1, 0, 6, 1), 7.0, 'no')",
+        "consumer 0 -> machine: 5. nack((1, 0, 6, 1), 7.0, 'no')",
         "machine -> engine and log: save_failure message 6: failures 1, 'no', due at 17 s, exhausted",
         "machine -> dead letters: dead_letter message 6: failures 1, 'no', exhausted",
         "[machine] DeadLettering",
@@ -157,7 +157,7 @@ def test_any_text_is_escaped_and_the_unknown_is_drawn_too() -> None:
     assert "machine -> machine: flush(1, 'x')" in told
     assert f"machine -> machine: {WILD}({WILD!r})" in told
     assert f"machine -> engine and log: save_failure message 6: failures 1, {WILD!r}, due at 5 s" in told
-    assert "end -> end: 2. end, at 1.5 s end('end')" in told
+    assert "end -> end: 2. end('end'), at 1.5 s" in told
 
 
 def test_long_texts_are_broken() -> None:
