@@ -74,3 +74,10 @@ TABLES = {
     "non_reliable_shared": NON_RELIABLE,
 }
 """By machine."""
+
+CODE: dict[str, dict[str, str]] = {
+    "danube_statemachines.policy": {
+        "FailurePolicy.delay: 1000 → …": "any power from 2**64 on that a float holds does: no wait is longer than 2**63 seconds",
+    },
+}
+"""By module. Numbers after a name count the same change in the same function."""

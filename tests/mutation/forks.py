@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 MEMORY = 3 << 30
@@ -75,9 +76,7 @@ def _read(reading: int, deadline: float) -> bytes:
 
 def _end(child: int) -> None:
     """The child, and whatever it started."""
-    for end in (lambda: os.killpg(child, signal.SIGKILL), lambda: os.kill(child, signal.SIGKILL)):
-        try:
-            end()
-        except (ProcessLookupError, PermissionError):
-            continue
+    for end in (os.killpg, os.kill):
+        with suppress(ProcessLookupError, PermissionError):
+            end(child, signal.SIGKILL)
     os.waitpid(child, 0)
