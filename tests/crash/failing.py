@@ -2,7 +2,7 @@
 
     python tests/crash/failing.py --seed 1
 
-failing_worker.py does it, in a process of its own for each case; here are the cases and the table. In every case the caller must get an error of ours,
+failing_worker.py does it, in a process of its own for each case; here are the cases and the table. In each of them the caller must get an error of ours,
 or nothing where the trouble passes unseen; then the same process goes on, or, in every second case, ends at once; nothing acknowledged is lost.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from crash import shim
-from crash.failing_worker import Case, Result
+from crash.failing_case import BEGIN, Case, Result
 
 WORKER = Path(__file__).with_name("failing_worker.py")
 ERRORS = {
@@ -33,7 +33,7 @@ ERRORS = {
     "open": ("EMFILE",),
     "link": ("EIO",),
     "unlink": ("EIO",),
-    "begin": ("EBUSY",),
+    BEGIN: ("EBUSY",),
 }
 """By the kind of call; EBUSY is a lock that somebody else keeps for longer than we wait."""
 SEVERAL = 4

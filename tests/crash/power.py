@@ -4,7 +4,7 @@
 
 A recording is a few lives of power_worker.py under the shim, some of which end as if they were killed. Each cut is a point between two of its
 calls and one of the ways in which the disk may then look (power_disk.py), chosen by the seed; the library opens it and is compared with what had
-been said by then (power_check.py). One process writes at a time: what several do to one file is not recorded.
+been said by then (power_check.py). In some lives two processes publish and consume at once.
 
 `--durability normal` lowers SQLite's `synchronous` in the worker: it must lose acknowledged messages, or this could not see a loss.
 """
@@ -76,13 +76,17 @@ class Recording:
 
 
 def record(place: Path, library: Path, seed: int, random: Random, *, messages: int, durability: str, lives: int = LIVES) -> Recording:
+    """One life is one process; of several, some are two at once."""
     directory, log = place / "recorded", place / "log"
     directory.mkdir()
     options = ["--messages", messages, "--durability", durability.upper(), "--checkpoint", random.choice(CHECKPOINTS)]
     for life in range(lives):
-        end = random.choice((["--unclean"], []))
-        command = [sys.executable, str(WORKER), str(directory), str(seed), str(life), *map(str, options), *end]
-        subprocess.run(command, env=shim.environment(library, directory, log), check=True)
+        command = [sys.executable, str(WORKER), str(directory), str(seed), str(life), *map(str, options)]
+        alone: list[list[str]] = [[]]
+        teams = random.choice((alone, [["--team", "0"], ["--team", "1"]])) if lives > 1 else alone
+        ends = [random.choice((["--unclean"], [])) for _ in teams]
+        workers = [subprocess.Popen(command + team + end, env=shim.environment(library, directory, log)) for team, end in zip(teams, ends, strict=True)]
+        assert [worker.wait() for worker in workers] == [0] * len(teams)
     calls = list(shim.recorded(log))
     shutil.rmtree(directory)
     log.unlink()
@@ -99,16 +103,17 @@ def some_points(recording: Recording, random: Random, count: int) -> list[int]:
 def cuts(recording: Recording, points: Iterable[int]) -> Iterator[tuple[int, Disk, Said]]:
     """The disk and what was said, at those points of the recording in order."""
     disk, said = Disk(recording.directory), Said(recording.seed)
-    words: int | None = None
+    words: set[tuple[int, int]] = set()
     done = 0
     for point in sorted(points):
         for call in recording.calls[done:point]:
+            opened = call.process, call.descriptor
             if call.kind == shim.Kind.OPEN and call.first.endswith(f"/{SAID}".encode()):
-                words = call.descriptor
-            elif call.descriptor == words and call.kind == shim.Kind.WRITE:
-                said.hear(call.first)
-            elif call.descriptor != words or call.kind == shim.Kind.OPEN:
+                words.add(opened)
+            elif opened not in words:
                 disk.carry_out(call)
+            elif call.kind == shim.Kind.WRITE:
+                said.hear(call.first)
         done = point
         yield point, disk, said
 

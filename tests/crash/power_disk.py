@@ -85,18 +85,18 @@ class Disk:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._open: dict[int, File | None] = {}
-        """By descriptor; None is the directory."""
+        self._open: dict[tuple[int, int], File | None] = {}
+        """By process and descriptor; None is the directory."""
         self._names: dict[str, File] = {}
         self._durable_names: dict[str, File] = {}
         self._pending_names: list[Renaming] = []
 
     def carry_out(self, call: Call) -> None:
-        kind, descriptor, offset, first, _ = call
+        kind, process, descriptor, offset, first, _ = call
         if kind == Kind.OPEN:
-            self._opened(descriptor, first.decode(), offset)
+            self._open[process, descriptor] = self._opened(first.decode(), offset)
         elif kind == Kind.CLOSE:
-            del self._open[descriptor]
+            del self._open[process, descriptor]
         elif kind == Kind.LINK:
             self._rename(Renaming(self._name(call.second), self._names[self._name(first)]))
         elif kind == Kind.RENAME:
@@ -104,7 +104,7 @@ class Disk:
         elif kind == Kind.UNLINK:
             self._rename(Renaming(self._name(first), None))
         else:
-            file = self._open[descriptor]
+            file = self._open[process, descriptor]
             if file is None:
                 assert kind == Kind.SYNC
                 self._durable_names, self._pending_names = dict(self._names), []
@@ -116,16 +116,16 @@ class Disk:
     def _name(self, path: bytes) -> str:
         return path.decode().removeprefix(f"{self._directory}/")
 
-    def _opened(self, descriptor: int, path: str, flags: int) -> None:
+    def _opened(self, path: str, flags: int) -> File | None:
         if path == self._directory:
-            self._open[descriptor] = None
-            return
+            return None
         name = self._name(path.encode())
         if flags & CREATED:
             self._rename(Renaming(name, File()))
-        file = self._open[descriptor] = self._names[name]
+        file = self._names[name]
         if flags & TRUNCATED:
             file.pending.append(Change(0, None))
+        return file
 
     def _rename(self, renaming: Renaming) -> None:
         self._pending_names.append(renaming)

@@ -37,17 +37,21 @@ def payload(seed: int, number: int) -> bytes:
     return b"%d:" % number + random.randbytes(size)
 
 
+TEAMS = (("now", "later"), ("often",))
+"""What each of two processes subscribes to."""
 LIFE = 10_000
-"""Messages of one life of the worker have numbers from `LIFE * life` on."""
+"""Messages of one life of the worker have numbers from `LIFE * life` on, those of a second process with it from `LIFE * (life + SECOND)`."""
+SECOND = 100
 
 
 class Worker:
-    """One life. It ends with a clean close or, like a killed process, in the middle of it all."""
+    """One life, of one process. It ends with a clean close or, like a killed process, in the middle of it all."""
 
-    def __init__(self, directory: Path, seed: int, life: int, messages: int) -> None:
+    def __init__(self, directory: Path, seed: int, life: int, messages: int, team: int | None) -> None:
         self.seed = seed
-        self.random = Random(f"{seed}:{life}")
-        self.published = LIFE * life
+        self.random = Random(f"{seed}:{life}:{team}")
+        self.subscriptions = SUBSCRIPTIONS if team is None else TEAMS[team]
+        self.published = LIFE * (life + SECOND * (team or 0))
         self.until = self.published + messages
         self.path = directory / STORE
         self._later = life * 1e6  # the leases of an earlier life are over
@@ -62,7 +66,7 @@ class Worker:
         self.say("opened")
         async with await Topic.open(store, TOPIC) as topic:
             self.say("topic")
-            consumers = [asyncio.ensure_future(self.consume(topic, name)) for name in SUBSCRIPTIONS]
+            consumers = [asyncio.ensure_future(self.consume(topic, name)) for name in self.subscriptions]
             await self.publish(topic)
             if not clean:
                 self.until += 100
@@ -147,6 +151,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("seed", type=int)
     parser.add_argument("life", type=int)
+    parser.add_argument("--team", type=int, choices=range(len(TEAMS)), help="one of two processes at once")
     parser.add_argument("--unclean", action="store_true")
     parser.add_argument("--messages", type=int, default=100)
     parser.add_argument("--durability", choices=["FULL", "NORMAL"], default="FULL")
@@ -155,7 +160,8 @@ def main() -> None:
     Connection.durability, Connection.checkpoint = arguments.durability, arguments.checkpoint
     connect_with(Connection)
     with asyncio.Runner(loop_factory=store_loop) as runner:
-        runner.run(Worker(arguments.directory, arguments.seed, arguments.life, arguments.messages).run(clean=not arguments.unclean))
+        worker = Worker(arguments.directory, arguments.seed, arguments.life, arguments.messages, arguments.team)
+        runner.run(worker.run(clean=not arguments.unclean))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@
  * SHIM_DIRECTORY  whose files (a real path); nothing else is looked at
  * SHIM_LOG        where the log goes, outside of the directory; without it nothing is logged
  *
+ * Several processes may have the same log: it then has the calls of all of them in the order in which they were carried out.
+ *
  * A record of the log is a header of native integers and then its path or its data. shim.py reads it. What SQLite writes into a -shm file is left
  * out: that file is an index in shared memory, and whoever opens the store first makes it anew.
  */
@@ -20,6 +22,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -27,7 +30,7 @@ enum kind { OPEN, CLOSE, WRITE, TRUNCATE, SYNC, LINK, UNLINK, RENAME, READ, KIND
 enum { CREATED = 1, TRUNCATED = 2, MOST_FILES = 4096 };
 
 struct header {
-    int32_t kind, descriptor;
+    int32_t kind, process, descriptor, unused;
     int64_t offset; /* of a write; the new length of a truncation; the flags of an open */
     int32_t first, second;
 };
@@ -77,6 +80,22 @@ __attribute__((constructor)) static void start(void)
     if (directory && path) log_file = real_open64(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
 
+static void enter(void)
+{
+    pthread_mutex_lock(&lock);
+    while (log_file >= 0 && flock(log_file, LOCK_EX))
+        if (errno != EINTR) abort();
+}
+
+/* errno stays what the call has made it */
+static void leave(void)
+{
+    int number = errno;
+    if (log_file >= 0) flock(log_file, LOCK_UN);
+    pthread_mutex_unlock(&lock);
+    errno = number;
+}
+
 static int ours(const char *path)
 {
     return directory && path && !strncmp(path, directory, directory_length) && (path[directory_length] == '/' || !path[directory_length]);
@@ -94,7 +113,7 @@ static void note(enum kind kind, int descriptor, int64_t offset, const void *fir
 {
     REAL(ssize_t, write, int, const void *, size_t);
     if (log_file < 0) return;
-    struct header header = {kind, descriptor, offset, (int32_t)first_length, (int32_t)second_length};
+    struct header header = {kind, getpid(), descriptor, 0, offset, (int32_t)first_length, (int32_t)second_length};
     struct iovec parts[] = {{&header, sizeof header}, {(void *)first, first_length}, {(void *)second, second_length}};
     for (int part = 0; part < 3; part++)
         for (size_t done = 0; done < parts[part].iov_len;) {
@@ -119,7 +138,7 @@ static int opened(int (*real)(const char *, int, ...), const char *path, int fla
 {
     if (!ours(path)) return real(path, flags, mode);
     int result = -1;
-    pthread_mutex_lock(&lock);
+    enter();
     if (!fails(OPEN)) {
         int created = (flags & O_CREAT) && access(path, F_OK);
         result = real(path, flags, mode);
@@ -130,9 +149,7 @@ static int opened(int (*real)(const char *, int, ...), const char *path, int fla
                 note(OPEN, result, (created ? CREATED : 0) | ((flags & O_TRUNC) ? TRUNCATED : 0), path, strlen(path), NULL, 0);
         }
     }
-    int number = errno;
-    pthread_mutex_unlock(&lock);
-    errno = number;
+    leave();
     return result;
 }
 
@@ -156,14 +173,12 @@ int close(int descriptor)
 {
     REAL(int, close, int);
     if (!path_of(descriptor)) return real_close(descriptor);
-    pthread_mutex_lock(&lock);
+    enter();
     if (!shared_memory(paths[descriptor])) note(CLOSE, descriptor, 0, NULL, 0, NULL, 0);
     free(paths[descriptor]);
     paths[descriptor] = NULL;
     int result = real_close(descriptor);
-    int number = errno;
-    pthread_mutex_unlock(&lock);
-    errno = number;
+    leave();
     return result;
 }
 
@@ -186,11 +201,9 @@ static ssize_t written(int descriptor, const void *data, size_t length, off64_t 
     {                                                                                                                                                \
         REAL(ssize_t, name, int, const void *, size_t, off64_t);                                                                                     \
         if (!path_of(descriptor)) return real_##name(descriptor, data, length, offset);                                                              \
-        pthread_mutex_lock(&lock);                                                                                                                   \
+        enter();                                                                                                                                     \
         ssize_t result = written(descriptor, data, length, offset);                                                                                  \
-        int number = errno;                                                                                                                          \
-        pthread_mutex_unlock(&lock);                                                                                                                 \
-        errno = number;                                                                                                                              \
+        leave();                                                                                                                                     \
         return result;                                                                                                                               \
     }
 PWRITES(pwrite)
@@ -200,16 +213,14 @@ ssize_t write(int descriptor, const void *data, size_t length)
 {
     REAL(ssize_t, write, int, const void *, size_t);
     if (!path_of(descriptor)) return real_write(descriptor, data, length);
-    pthread_mutex_lock(&lock);
+    enter();
     off64_t offset = fcntl(descriptor, F_GETFL) & O_APPEND ? lseek64(descriptor, 0, SEEK_END) : lseek64(descriptor, 0, SEEK_CUR);
     ssize_t result = -1;
     if (!fails(WRITE)) {
         result = real_write(descriptor, data, length);
         if (result > 0 && !shared_memory(paths[descriptor])) note(WRITE, descriptor, offset, data, (size_t)result, NULL, 0);
     }
-    int number = errno;
-    pthread_mutex_unlock(&lock);
-    errno = number;
+    leave();
     return result;
 }
 
@@ -218,11 +229,9 @@ ssize_t write(int descriptor, const void *data, size_t length)
     {                                                                                                                                                \
         REAL(ssize_t, name, int, void *, size_t, off64_t);                                                                                           \
         if (!path_of(descriptor)) return real_##name(descriptor, data, length, offset);                                                              \
-        pthread_mutex_lock(&lock);                                                                                                                   \
+        enter();                                                                                                                                     \
         ssize_t result = fails(READ) ? -1 : real_##name(descriptor, data, length, offset);                                                           \
-        int number = errno;                                                                                                                          \
-        pthread_mutex_unlock(&lock);                                                                                                                 \
-        errno = number;                                                                                                                              \
+        leave();                                                                                                                                     \
         return result;                                                                                                                               \
     }
 PREADS(pread)
@@ -232,11 +241,9 @@ ssize_t read(int descriptor, void *data, size_t length)
 {
     REAL(ssize_t, read, int, void *, size_t);
     if (!path_of(descriptor)) return real_read(descriptor, data, length);
-    pthread_mutex_lock(&lock);
+    enter();
     ssize_t result = fails(READ) ? -1 : real_read(descriptor, data, length);
-    int number = errno;
-    pthread_mutex_unlock(&lock);
-    errno = number;
+    leave();
     return result;
 }
 
@@ -245,12 +252,10 @@ ssize_t read(int descriptor, void *data, size_t length)
     {                                                                                                                                                \
         REAL(int, name, int, off64_t);                                                                                                               \
         if (!path_of(descriptor)) return real_##name(descriptor, length);                                                                            \
-        pthread_mutex_lock(&lock);                                                                                                                   \
+        enter();                                                                                                                                     \
         int result = fails(TRUNCATE) ? -1 : real_##name(descriptor, length);                                                                         \
         if (!result && !shared_memory(paths[descriptor])) note(TRUNCATE, descriptor, length, NULL, 0, NULL, 0);                                      \
-        int number = errno;                                                                                                                          \
-        pthread_mutex_unlock(&lock);                                                                                                                 \
-        errno = number;                                                                                                                              \
+        leave();                                                                                                                                     \
         return result;                                                                                                                               \
     }
 TRUNCATES(ftruncate)
@@ -261,12 +266,10 @@ TRUNCATES(ftruncate64)
     {                                                                                                                                                \
         REAL(int, name, int);                                                                                                                        \
         if (!path_of(descriptor)) return real_##name(descriptor);                                                                                    \
-        pthread_mutex_lock(&lock);                                                                                                                   \
+        enter();                                                                                                                                     \
         int result = fails(SYNC) ? -1 : real_##name(descriptor);                                                                                     \
         if (!result) note(SYNC, descriptor, 0, NULL, 0, NULL, 0);                                                                                    \
-        int number = errno;                                                                                                                          \
-        pthread_mutex_unlock(&lock);                                                                                                                 \
-        errno = number;                                                                                                                              \
+        leave();                                                                                                                                     \
         return result;                                                                                                                               \
     }
 SYNCS(fsync)
@@ -277,12 +280,10 @@ SYNCS(fdatasync)
     {                                                                                                                                                \
         REAL(int, name, const char *, const char *);                                                                                                 \
         if (!ours(to)) return real_##name(from, to);                                                                                                 \
-        pthread_mutex_lock(&lock);                                                                                                                   \
+        enter();                                                                                                                                     \
         int result = fails(kind) ? -1 : real_##name(from, to);                                                                                       \
-        int number = errno;                                                                                                                          \
         if (!result) note(kind, -1, 0, from, strlen(from), to, strlen(to));                                                                          \
-        pthread_mutex_unlock(&lock);                                                                                                                 \
-        errno = number;                                                                                                                              \
+        leave();                                                                                                                                     \
         return result;                                                                                                                               \
     }
 NAMES(link, LINK)
@@ -299,11 +300,9 @@ int unlink(const char *path)
 {
     REAL(int, unlink, const char *);
     if (!ours(path)) return real_unlink(path);
-    pthread_mutex_lock(&lock);
+    enter();
     int result = fails(UNLINK) ? -1 : real_unlink(path);
-    int number = errno;
     if (!result && !shared_memory(path)) note(UNLINK, -1, 0, path, strlen(path), NULL, 0);
-    pthread_mutex_unlock(&lock);
-    errno = number;
+    leave();
     return result;
 }

@@ -43,13 +43,14 @@ class Call(NamedTuple):
     """One call that succeeded. `offset` is also the new length of a TRUNCATE; `first` a path or what was written, `second` the new path."""
 
     kind: Kind
+    process: int
     descriptor: int
     offset: int
     first: bytes
     second: bytes
 
 
-_HEADER = Struct("=iiqii")
+_HEADER = Struct("=iiiiqii")
 
 
 def scratch() -> str | None:
@@ -77,9 +78,9 @@ def recorded(log: Path) -> Iterator[Call]:
     data = log.read_bytes()
     at = 0
     while at < len(data):
-        kind, descriptor, offset, first, second = _HEADER.unpack_from(data, at)
+        kind, process, descriptor, _, offset, first, second = _HEADER.unpack_from(data, at)
         at += _HEADER.size
-        yield Call(Kind(kind), descriptor, offset, data[at : at + first], data[at + first : at + first + second])
+        yield Call(Kind(kind), process, descriptor, offset, data[at : at + first], data[at + first : at + first + second])
         at += first + second
 
 

@@ -84,7 +84,7 @@ PLACE = "/d"
 
 
 def call(kind: Kind, descriptor: int = 3, offset: int = 0, first: bytes = b"", second: bytes = b"") -> Call:
-    return Call(kind, descriptor, offset, first, second)
+    return Call(kind, 1, descriptor, offset, first, second)
 
 
 def disk_after(*calls: Call) -> Disk:
