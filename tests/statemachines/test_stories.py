@@ -328,3 +328,48 @@ def test_a_selection_that_fails_is_told_as_a_story() -> None:
         explore(declare_reliable(Failing()))
     assert caught.value.problem == "the machine broke: IndexError('no such place')"
     assert [line.what for line in caught.value.story] == ["consumer 0 joins", "message 6"]
+
+
+# a policy of your own
+
+
+class Linear(FailurePolicy):
+    """Each wait is a second longer than the one before."""
+
+    def delay(self, offset: int, failures: int, asked: float = 0.0) -> float:
+        return max(float(failures), asked)
+
+
+class Endless(FailurePolicy):
+    """No message is ever exhausted."""
+
+    def exhausted(self, failures: int) -> bool:
+        return False
+
+
+class Silent(FailurePolicy):
+    """It says nothing of the wait."""
+
+    def delay(self, offset: int, failures: int, asked: float = 0.0) -> float:
+        return None  # type: ignore[return-value]
+
+
+def test_a_policy_of_your_own_is_explored() -> None:
+    assert explore(RELIABLE_SHARED, policy=Linear(max_redeliveries=2)).finished
+
+
+def test_a_policy_that_never_ends_is_never_finished() -> None:
+    """Failures grow without a bound, and so do the states."""
+    assert not explore(RELIABLE_EXCLUSIVE, sessions=1, policy=Endless(), limit=500).finished
+
+
+def test_a_policy_that_fails_is_told_as_a_story_and_replayed() -> None:
+    policy = Silent(max_redeliveries=1)
+    with pytest.raises(InvariantBroken) as caught:
+        explore(RELIABLE_EXCLUSIVE, policy=policy)
+    assert caught.value.problem.startswith("the machine broke: TypeError(")
+    assert [line.what for line in caught.value.story][-1] == "nack"
+    assert caught.value.again.endswith(", policy=Silent(max_redeliveries=1))")
+    with pytest.raises(InvariantBroken, match="the machine broke"):
+        replay(RELIABLE_EXCLUSIVE, caught.value.story, policy=policy)
+    assert replay(RELIABLE_EXCLUSIVE, caught.value.story, policy=Linear(max_redeliveries=1))
