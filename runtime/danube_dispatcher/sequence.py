@@ -1,13 +1,13 @@
 """What happened to a machine, step by step, as a Mermaid sequence diagram: the story of a violation, of a failed test, or of a recorded run.
 
 An event is an arrow to the machine, numbered by its step; the effects of the step are the arrows that follow, in their order, and a note says where
-the machine stands whenever that has changed. What reaches no machine is a note over all of it.
+the machine stands whenever that has changed. What reaches no machine is a note, over all where it is about no single one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from danube_statemachines import Held
@@ -52,7 +52,7 @@ class Note(NamedTuple):
 
 def sequence(title: str, story: Iterable[StoryLine]) -> str:
     """The diagram, as text. It is the same for the same story, and needs nothing but the standard library."""
-    drawn = [*([Note(None, title)] if title else []), *_drawn(story)]  # Mermaid's own titles are cut off where they are longer than the diagram is broad
+    drawn = [*([Note(None, title)] if title else []), *_drawn([*story])]  # Mermaid's own titles are cut off where they are longer than the diagram is broad
     names = {name: f"p{nth}" for nth, name in enumerate(_participants(drawn))}
     ends = [*names.values()][:: max(1, len(names) - 1)]
     lines = ["sequenceDiagram", *(f"  participant {key} as {entities(name)}" for name, key in names.items())]
@@ -64,15 +64,17 @@ def sequence(title: str, story: Iterable[StoryLine]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _drawn(story: Iterable[StoryLine]) -> Iterator[Arrow | Note]:
-    stands: dict[str, str] = {}
+def _drawn(story: Sequence[StoryLine]) -> Iterator[Arrow | Note]:
+    several = any(line.where for line in story)
+    stands: dict[str | None, str] = {}
     now: float | None = None
     for nth, line in enumerate(story, start=1):
         machine = line.where or MACHINE
+        about = None if several and not line.where else machine
         when = "" if line.now == (line.now if now is None else now) else f", at {line.now:g} s"
         now = line.now
         if not line.event:
-            yield Note(None, f"{nth}. {line.what}{when}")
+            yield Note(line.where or None, f"{nth}. {line.what}{when}")
         else:
             call = _called(line.event, line.argument)
             text = f"{call}{when}" if line.what in (line.event, call) else f"{line.what}{when}\n{call}"
@@ -80,9 +82,9 @@ def _drawn(story: Iterable[StoryLine]) -> Iterator[Arrow | Note]:
         for effect in line.effects:
             if effect[0] != "transition":  # an observed machine's word to its observer
                 yield Arrow(machine, _target(effect, machine), _effect(effect))
-        if line.state != stands.get(machine, ""):
-            stands[machine] = line.state
-            yield Note(machine, line.state)
+        if line.state != stands.get(about, ""):
+            stands[about] = line.state
+            yield Note(about, line.state)
 
 
 def _participants(drawn: Iterable[Arrow | Note]) -> list[str]:

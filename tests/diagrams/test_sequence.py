@@ -115,6 +115,8 @@ def test_several_machines_have_their_own_places_and_states() -> None:
         StoryLine("a", "Idle", (), "wake", None, 0.0, "owner 1"),
         StoryLine("b", "Idle", (("poll",),), "wake", None, 0.0, "owner 2"),
         StoryLine("c", "Idle", (), "wake", None, 0.0, "owner 1"),
+        StoryLine("reads", "Idle", (("poll",),), "", None, 0.0, "owner 2"),
+        StoryLine("published", "all is well", ()),
     ]
     assert read(sequence("two", story)) == [
         "owner 1 | owner 2 | engine and log",
@@ -125,6 +127,10 @@ def test_several_machines_have_their_own_places_and_states() -> None:
         "owner 2 -> engine and log: poll()",
         "[owner 2] Idle",
         "engine and log -> owner 1: 3. c wake",
+        "[owner 2] 4. reads",
+        "owner 2 -> engine and log: poll()",
+        "[owner 1..engine and log] 5. published",
+        "[owner 1..engine and log] all is well",
     ]
 
 
