@@ -82,7 +82,8 @@ class Hub:
         """See now what other processes have written, and not at the next heartbeat."""
         self.waiting: dict[Lease, Engine] = {}
         """Those that have read to the end."""
-        self._live: list[Live] = []
+        self._live: dict[Live, int] = {}
+        """Each with the first offset that is for it."""
         self._tail = 0
         """The next offset that the live ones have not been handed."""
         self._seen = log.head
@@ -94,10 +95,10 @@ class Hub:
         self.look()  # what others published before is not for it
         if not self._live:
             self._tail = self.log.head
-        self._live.append(live)
+        self._live[live] = self.log.head
 
     def remove_live(self, live: Live) -> None:
-        self._live.remove(live)
+        del self._live[live]
 
     def forget(self, lease: Lease) -> None:
         """Its engine has ended."""
@@ -123,9 +124,10 @@ class Hub:
 
     def _hand_over(self, messages: Sequence[Message], tail: int) -> None:
         self._tail = tail
-        for live in self._live:
+        for live, first in tuple(self._live.items()):
             for message in messages:
-                live.dispatch(message)
+                if message.offset >= first:  # one that was opened while others had still to catch up
+                    live.dispatch(message)
 
     def _catch_up(self) -> None:
         """Other processes published, too: what is new stands in the log."""
