@@ -81,7 +81,7 @@ def _drawn(story: Sequence[StoryLine]) -> Iterator[Arrow | Note]:
             yield Arrow(_source(line), machine, f"{nth}. {text}")
         for effect in line.effects:
             if effect[0] != "transition":  # an observed machine's word to its observer
-                yield Arrow(machine, _target(effect, machine), _effect(effect))
+                yield Arrow(machine, _target(effect, line.where), _effect(effect))
         if line.state != stands.get(about, ""):
             stands[about] = line.state
             yield Note(about, line.state)
@@ -95,45 +95,44 @@ def _participants(drawn: Iterable[Arrow | Note]) -> list[str]:
 
 
 def _place(name: str) -> tuple[int, int, str]:
-    kind, _, session = name.rpartition(" ")
-    if kind == "consumer" and re.fullmatch("-?[0-9]+", session):
-        return (0, int(session), "")
+    if found := re.fullmatch(r"consumer (-?[0-9]+)(.*)", name):
+        return (0, int(found[1]), found[2])
     return (1, ORDER.index(name if name in ORDER else MACHINE), name)
 
 
-def _consumer(session: int) -> str:
-    return f"consumer {session}"
+def _consumer(session: int, where: str) -> str:
+    return f"consumer {session}{where and f' of {where}'}"
 
 
 def _source(line: StoryLine) -> str:
     argument = line.argument
     match line.event:
         case "consumer_added" | "accepted" | "refused":
-            return _consumer(argument)
+            return _consumer(argument, line.where)
         case "consumer_lost":
-            return _consumer(argument.session)
+            return _consumer(argument.session, line.where)
         case "consumer_replaced":
-            return _consumer(argument.new)
+            return _consumer(argument.new, line.where)
         case "ack":
-            return _consumer(argument[1])
+            return _consumer(argument[1], line.where)
         case "nack" | "extend":
-            return _consumer(argument.delivery[1])
+            return _consumer(argument.delivery[1], line.where)
         case event:
             return FROM.get(event, line.where or MACHINE)
 
 
-def _target(effect: tuple[Any, ...], machine: str) -> str:
+def _target(effect: tuple[Any, ...], where: str) -> str:
     match effect:
         case ("send" | "withdraw", delivery):
-            return _consumer(delivery[1])
+            return _consumer(delivery[1], where)
         case ("offer", session):
-            return _consumer(session)
+            return _consumer(session, where)
         case ("active_changed", int(session)):
-            return _consumer(session)
+            return _consumer(session, where)
         case (name, *_):
-            return TO.get(name, machine)
+            return TO.get(name, where or MACHINE)
         case _:
-            return machine
+            return where or MACHINE
 
 
 def _effect(effect: tuple[Any, ...]) -> str:

@@ -58,13 +58,15 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> Declaration[Any]:
     return machine
 
 
-def test_everything_that_ships_is_explored(here: Here) -> None:
+def test_everything_that_ships_is_explored(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verify.SESSIONS == (1, 2, 3, 4), "those with more sessions are explored elsewhere"
+    monkeypatch.setattr(verify, "SESSIONS", (1, 2))
     code, out, err = here()
     assert (code, err) == (0, "")
     found = rows(out)
     policies = {name: ["block", "drop", "dead_letter"] if name.startswith("reliable") else ["-"] for name in VARIANTS}
     assert [row[:3] for row in found] == [
-        [name, policy, f"sessions {sessions}"] for name, several in policies.items() for policy in several for sessions in (1, 2, 3, 4)
+        [name, policy, f"sessions {sessions}"] for name, several in policies.items() for policy in several for sessions in (1, 2)
     ]
     assert all(row[-1].startswith("finished: S") and row[-1].endswith(" L1") for row in found)
     checks = out.split("\n\nchecks made\n  ")[1].splitlines()

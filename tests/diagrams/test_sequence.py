@@ -116,11 +116,12 @@ def test_several_machines_have_their_own_places_and_states() -> None:
         StoryLine("b", "Idle", (("poll",),), "wake", None, 0.0, "owner 2"),
         StoryLine("c", "Idle", (), "wake", None, 0.0, "owner 1"),
         StoryLine("reads", "Idle", (("poll",),), "", None, 0.0, "owner 2"),
+        StoryLine("sends", "Idle", (("send", (2, 0, 6, 1)),), "polled", 6, 0.0, "owner 2"),
         StoryLine("published", "all is well", ()),
     ]
     assert read(sequence("two", story)) == [
-        "owner 1 | owner 2 | engine and log",
-        "[owner 1..engine and log] two",
+        "consumer 0 of owner 2 | owner 1 | owner 2 | engine and log",
+        "[consumer 0 of owner 2..engine and log] two",
         "engine and log -> owner 1: 1. a wake",
         "[owner 1] Idle",
         "engine and log -> owner 2: 2. b wake",
@@ -129,8 +130,10 @@ def test_several_machines_have_their_own_places_and_states() -> None:
         "engine and log -> owner 1: 3. c wake",
         "[owner 2] 4. reads",
         "owner 2 -> engine and log: poll()",
-        "[owner 1..engine and log] 5. published",
-        "[owner 1..engine and log] all is well",
+        "engine and log -> owner 2: 5. sends polled(6)",
+        "owner 2 -> consumer 0 of owner 2: send message 6, attempt 1, epoch 2",
+        "[consumer 0 of owner 2..engine and log] 6. published",
+        "[consumer 0 of owner 2..engine and log] all is well",
     ]
 
 
