@@ -9,9 +9,7 @@ import select
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 MEMORY = 3 << 30
@@ -30,35 +28,37 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def forked(work: Callable[[], Any], seconds: float) -> Any:
-    """What `work` returns, as JSON carries it. Raises OutOfTime, Died."""
+def forked(work: Callable[[], Any], seconds: float, computing: int = 600) -> Any:
+    """What `work` returns, as JSON carries it, within so many seconds, and so many of computing. Raises OutOfTime, Died."""
     sys.stdout.flush()
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.close(reading)
+        resource.setrlimit(resource.RLIMIT_CPU, (computing, computing + 1))
         _run(work, writing)
+    os.setpgid(child, child)
     os.close(writing)
     try:
         result = _read(reading, time.monotonic() + seconds)
+    except OutOfTime:
+        os.killpg(child, signal.SIGKILL)
+        raise
     finally:
         os.close(reading)
-        _end(child)
-    if not result:
-        raise Died
-    return json.loads(result)
+        _, status = os.waitpid(child, 0)
+    if result:
+        return json.loads(result)
+    raise OutOfTime if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU else Died
 
 
 def _run(work: Callable[[], Any], writing: int) -> None:
     try:
-        os.setpgid(0, 0)
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
         with os.fdopen(writing, "w") as pipe:
             json.dump(work(), pipe)
-    except BaseException:
-        traceback.print_exc()
     finally:
         os._exit(0)
 
@@ -72,11 +72,3 @@ def _read(reading: int, deadline: float) -> bytes:
             return found
         found += more
     raise OutOfTime
-
-
-def _end(child: int) -> None:
-    """The child, and whatever it started."""
-    for end in (os.killpg, os.kill):
-        with suppress(ProcessLookupError, PermissionError):
-            end(child, signal.SIGKILL)
-    os.waitpid(child, 0)

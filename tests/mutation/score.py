@@ -124,7 +124,7 @@ class Campaign:
                 places[each.__code__.co_qualname, each.__code__.co_firstlineno].append(each)
         for mutant in self.chosen:
             tests = sorted({nth for line in mutant.lines for nth in covering.get(line, ())}, key=seconds.__getitem__)
-            outcome = self.outcome(session, mutant, places, tests, 10 + 5 * min(self.budget, sum(seconds[nth] for nth in tests)))
+            outcome = self.outcome(session, mutant, places, tests, int(2 + 2 * min(self.budget, sum(seconds[nth] for nth in tests))))
             self.score.tried += 1
             if outcome == "killed":
                 self.score.killed += 1
@@ -158,7 +158,7 @@ class Campaign:
             pytest.exit(f"{failed} tests fail without any mutant", 1)
         return {int(line): tests for line, tests in covering.items()}, seconds
 
-    def outcome(self, session: pytest.Session, mutant: Mutant, places: dict[tuple[str, int], list[FunctionType]], tests: list[int], limit: float) -> str:
+    def outcome(self, session: pytest.Session, mutant: Mutant, places: dict[tuple[str, int], list[FunctionType]], tests: list[int], limit: int) -> str:
         original, changed = compiled(self.tree, self.filename), compiled(self.tree, self.filename, mutant)
         where = next(key for key in original if key[0] == mutant.function and key[1] <= mutant.lines.start <= last_line(original[key]))
 
@@ -178,7 +178,7 @@ class Campaign:
         if not tests:
             return "survived"
         try:
-            found: str = forked(work, limit)
+            found: str = forked(work, 300, limit)
         except OutOfTime:
             return "timeout"
         except Died:

@@ -99,3 +99,5 @@ def test_a_fork_answers_or_is_ended() -> None:
         forked(lambda: 1 / 0, 60)
     with pytest.raises(OutOfTime):
         forked(lambda: [None for _ in iter(int, 1)], 0.05)
+    with pytest.raises(OutOfTime):
+        forked(lambda: [None for _ in iter(int, 1)], 60, computing=1)
