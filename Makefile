@@ -37,11 +37,12 @@ wheel-test: $(READY)
 # an independent model of the reliable protocol, by TLC; needs Java. Some runs only: make cross-check RUNS="small-block large"
 cross-check: $(VENV)/cross-check/.ready
 	$(VENV)/cross-check/bin/python docs/formal/cross_check.py $(RUNS)
+	$(VENV)/cross-check/bin/python docs/formal/compare.py
 
 $(VENV)/cross-check/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)/cross-check
 	$(VENV)/cross-check/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(VENV)/cross-check/bin/python -m pip install --quiet --group cross-check
+	$(VENV)/cross-check/bin/python -m pip install --quiet --editable . --group cross-check
 	touch $@
 
 $(READY): pyproject.toml

@@ -281,7 +281,7 @@ DeadLettered(o) ==
 
 Release(o, how) ==
   /\ ~calm /\ own[o].st = "blocked"
-  /\ CASE how = "retry"       -> own[o].att < MaxAttempt /\ Fate(o, [own[o] EXCEPT !.st = "idle", !.fail = 0])
+  /\ CASE how = "retry"       -> own[o].att < MaxAttempt /\ \E q \in Decide([own[o] EXCEPT !.fail = 0]) : Fate(o, q)
        [] how = "drop"        -> Fate(o, Settle(own[o]))
        [] how = "dead_letter" -> Fate(o, [own[o] EXCEPT !.st = "dead"])
   /\ kills' = IF how = "retry" THEN 0 ELSE kills
