@@ -135,7 +135,7 @@ class SubscriptionEngine:
             if isinstance(answer, Lease):
                 return answer
             if seen is None or seen.stamp != answer.stamp:
-                seen, since = answer, now
+                seen, since = answer, loop.time()  # when the answer came: the call may have taken longer than a lease
             if deadline is not None and now >= deadline:
                 raise SubscriptionOwned(self.hub.name, self.name, answer.owner, answer.until)
             await asyncio.sleep(HEARTBEAT if deadline is None else min(HEARTBEAT, deadline - now))

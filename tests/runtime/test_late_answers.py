@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import processes
-from danube_dispatcher.errors import Fenced
+from danube_dispatcher.clock import LEASE, RENEWAL
+from danube_dispatcher.errors import Fenced, SubscriptionOwned
 from delivering import take
 from faults import TROUBLE
 from processes import Machine, faults_of, owner
@@ -37,3 +38,13 @@ async def test_a_call_that_fails_after_the_end_is_nothing_to_complain_of(machine
     await subscription.close()
     gc.collect()
     assert complaints == []
+
+
+async def test_who_asked_for_a_lease_long_ago_has_not_watched_it_since(machine: Machine) -> None:
+    _, subscription, _ = await owner(machine)
+    elsewhere = await machine.topic()
+    faults_of(elsewhere).lag("acquire", before=LEASE + 2.0, times=1)
+    with pytest.raises(SubscriptionOwned):
+        await elsewhere.subscribe("s", wait=LEASE + 7.0)
+    await advance(RENEWAL + 1.0)
+    assert not subscription.dispatcher.ended
