@@ -85,3 +85,8 @@ def watchdog() -> Watchdog:
     if loop not in _watchdogs:
         _watchdogs[loop] = Watchdog(loop)
     return _watchdogs[loop]
+
+
+def forget_watchdog(loop: asyncio.AbstractEventLoop) -> None:
+    """The loop is never run again, though something may still be armed on it."""
+    _watchdogs.pop(loop, None)

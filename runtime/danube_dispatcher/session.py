@@ -10,7 +10,7 @@ from collections.abc import Coroutine, MutableMapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from .clock import HEARTBEAT, LEASE, NEVER, RENEWAL, watchdog
+from .clock import HEARTBEAT, LEASE, NEVER, RENEWAL, forget_watchdog, watchdog
 from .errors import StoreError
 from .hub import Engine, Hub
 from .storage import identity, open_store
@@ -37,6 +37,12 @@ _sessions: MutableMapping[asyncio.AbstractEventLoop, Sessions] = WeakKeyDictiona
 def stores_of(loop: asyncio.AbstractEventLoop) -> list[Store]:
     """The stores that are open on a loop."""
     return [session.store for session in _sessions[loop].open.values()] if loop in _sessions else []
+
+
+def abandon(loop: asyncio.AbstractEventLoop) -> None:
+    """Forget what is open on a loop that is never run again, as that of a process that has crashed in a simulation."""
+    _sessions.pop(loop, None)
+    forget_watchdog(loop)
 
 
 class Session:

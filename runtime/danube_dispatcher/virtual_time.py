@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from types import CoroutineType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from .errors import Deadlock, InvalidArgument
 
@@ -111,7 +111,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Let so much time pass as work on the loop would take, during which nothing else runs."""
         self._clock.now += round(seconds * SECOND)
 
-    def run_in_executor(self, executor: Executor | None, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    def run_in_executor(self, executor: Executor | None, func: Callable[..., T], *args: object) -> asyncio.Future[T]:
         future = super().run_in_executor(executor, func, *args)
         self._calls += 1
         future.add_done_callback(self._call_done)
