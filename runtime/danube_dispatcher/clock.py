@@ -7,7 +7,7 @@ import heapq
 from collections.abc import MutableMapping
 from itertools import count
 from typing import Final, Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 NEVER: Final = float("inf")
 HEARTBEAT = 0.5
@@ -31,7 +31,7 @@ class Watchdog:
     """Calls each target at the time it asked for last. A target may be called early, and then arms again."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop = ref(loop)  # it is kept by its loop, and must not keep it
         self._heap: list[tuple[float, int, Alarmed]] = []
         self._numbers = count()
         self._handle: asyncio.TimerHandle | None = None
@@ -60,11 +60,16 @@ class Watchdog:
             self._handle.cancel()
             self._handle = None
         if when != NEVER:
-            self._handle = self._loop.call_at(when, self._fire)
+            self._handle = self._running().call_at(when, self._fire)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop()
+        assert loop is not None
+        return loop
 
     def _fire(self) -> None:
         self._handle = None
-        now = self._loop.time()
+        now = self._running().time()
         try:
             while self._heap and self._heap[0][0] <= now:
                 when, _, target = heapq.heappop(self._heap)

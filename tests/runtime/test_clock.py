@@ -6,6 +6,7 @@ import asyncio
 import gc
 from weakref import ref
 
+from danube_dispatcher import Topic
 from danube_dispatcher.clock import NEVER, Watchdog, watchdog
 from virtual import VirtualLoop, advance
 
@@ -159,3 +160,17 @@ def test_another_loop_has_another() -> None:
 
     with asyncio.Runner() as first, asyncio.Runner() as second:
         assert first.run(mine()) is not second.run(mine())
+
+
+def test_a_loop_that_has_ended_is_forgotten() -> None:
+    async def use() -> ref[asyncio.AbstractEventLoop]:
+        async with await Topic.open("memory:", "/test/orders") as topic:
+            await topic.subscribe("s")
+            await advance(1.0)
+        return ref(asyncio.get_running_loop())
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        loop = runner.run(use())
+    del runner
+    gc.collect()
+    assert loop() is None
