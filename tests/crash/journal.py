@@ -16,9 +16,11 @@ class Record(NamedTuple):
     """One line."""
 
     at: float
-    """Unix seconds, on the clock that the store had."""
+    """Seconds, on the clock that the writer was given."""
     what: str
     values: list[Any]
+    by: int
+    """The process."""
 
 
 class Journal:
@@ -29,7 +31,7 @@ class Journal:
         self._clock = clock
 
     def __call__(self, what: str, *values: object) -> None:
-        os.write(self._descriptor, json.dumps([self._clock(), what, values]).encode() + b"\n")
+        os.write(self._descriptor, json.dumps([self._clock(), what, values, os.getpid()]).encode() + b"\n")
 
 
 class Reader:

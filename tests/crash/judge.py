@@ -269,6 +269,9 @@ class Book:
     def on_extended(self, at: float, offset: int, counted: bool) -> None:
         self.must(counted or self.closing, f"an extension of {offset} was answered False")
 
+    def on_repeated(self, at: float, offset: int, *counted: bool) -> None:
+        self.must(not any(counted), f"{offset} was acked, and then a nack and an extension were answered {counted} (S3)")
+
     def on_flush(self, at: float) -> None:
         self.flushing = self.tenure[-1][1] if self.tenure else -1
 
@@ -335,7 +338,7 @@ class Judge:
     def hear(self, record: Record) -> None:
         self.tally.records += 1
         self._told.append(record)
-        self.at, what, values = record
+        self.at, what, values, _ = record
         if what in OF_THE_PROCESS:
             getattr(self, f"on_{what}")(*values)
         else:

@@ -107,7 +107,7 @@ class Campaign:
             begins=at + (LEASE + 1 if chance.random() < 0.5 else chance.uniform(0, 3)) if number else 1e9,
             lasts=chance.choice((2.0, 8.0, 20.0)),
             profiles=PROFILES if last else tuple(chance.sample(PROFILES, chance.randint(1, 4))),
-            publishes=0 if last else chance.choice((0, 5, 15, 15, 100)),
+            publishes=0 if last else chance.choice((0, 5, 10, 15, 70)),
             observed=chance.random() < 0.7,
             refuses=0.3 if chance.random() < 0.1 or (point or "").startswith(AFTER_REFUSALS) else 0.05,
             point=point,
@@ -143,7 +143,7 @@ class Campaign:
 def show(report: Report) -> None:
     tally = report.tally
     print(
-        f"{report.killed} kills in {report.lives} lives ({report.clean} ended by themselves) of {report.files} files, {report.seconds:.0f} s, seed {report.seed}"
+        f"{report.killed} kills in {report.lives} lives ({report.clean} ended by themselves), {report.files} files, {report.seconds:.0f} s, seed {report.seed}"
     )
     print("  kills by point:")
     for point, count in sorted(report.kills.items(), key=lambda each: -each[1]):

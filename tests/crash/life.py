@@ -296,8 +296,10 @@ class Alive:
             elif what < 0.3:
                 await asyncio.sleep(self.chance.uniform(0, 0.5))
             await self._ack(tenure, delivery, "prompt")
-            if what < 0.14:
+            if what < 0.13:
                 await self._ack(tenure, delivery, "late")
+            elif what < 0.14:
+                journal("repeated", whose, offset, await delivery.nack(), await delivery.extend(1.0))
             elif what < 0.16:
                 journal("flush", whose)
                 journal("flushed", whose, await tenure.subscription.dispatcher.flush_progress())

@@ -66,7 +66,7 @@ class Item:
         key = None if chance.random() < 0.5 else f"key-{chance.randrange(5)}"
         attributes = {} if chance.random() < 0.5 else {"n": identity, "ü": "ß\n"}
         fate, whom = chance.random(), chance.choice(PROFILES).name
-        return cls(Message(payload, key, attributes), whom if fate < 0.008 else "", whom if 0.008 <= fate < 0.04 else "")
+        return cls(Message(payload, key, attributes), whom if fate < 0.004 else "", whom if 0.004 <= fate < 0.04 else "")
 
 
 def identity_of(message: Message) -> str:
