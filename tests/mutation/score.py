@@ -109,6 +109,7 @@ class Campaign:
         assert self.module.__file__ is not None
         self.filename = self.module.__file__
         self.tree = ast.parse(Path(self.filename).read_text(encoding="utf-8"))
+        self.original = compiled(self.tree, self.filename)
         self.budget = budget
         self.score = score
         found = [mutant for mutant in mutants(self.tree) if only in mutant.name]
@@ -124,12 +125,12 @@ class Campaign:
                 places[each.__code__.co_qualname, each.__code__.co_firstlineno].append(each)
         for mutant in self.chosen:
             tests = sorted({nth for line in mutant.lines for nth in covering.get(line, ())}, key=seconds.__getitem__)
-            outcome = self.outcome(session, mutant, places, tests, int(2 + 2 * min(self.budget, sum(seconds[nth] for nth in tests))))
+            outcome = self.outcome(session, mutant, places, tests, int(2 + min(self.budget, sum(seconds[nth] for nth in tests))))
             self.score.tried += 1
             if outcome == "killed":
                 self.score.killed += 1
                 continue
-            if outcome == "survived" and equivalent.reason(mutant.name, reasons):
+            if outcome in ("survived", "not finished") and equivalent.reason(mutant.name, reasons):
                 outcome = "same"
             {"timeout": self.score.timeouts, "same": self.score.same}.get(outcome, self.score.survivors).append(mutant.name)
             print(f"{self.module.__name__}:{mutant.lines.start}: {outcome} ({len(tests)} tests): {mutant.name}", flush=True)
@@ -159,8 +160,8 @@ class Campaign:
         return {int(line): tests for line, tests in covering.items()}, seconds
 
     def outcome(self, session: pytest.Session, mutant: Mutant, places: dict[tuple[str, int], list[FunctionType]], tests: list[int], limit: int) -> str:
-        original, changed = compiled(self.tree, self.filename), compiled(self.tree, self.filename, mutant)
-        where = next(key for key in original if key[0] == mutant.function and key[1] <= mutant.lines.start <= last_line(original[key]))
+        changed = compiled(self.tree, self.filename, mutant)
+        where = next(key for key, code in self.original.items() if key[0] == mutant.function and key[1] <= mutant.lines.start <= last_line(code))
 
         def work() -> str:
             limit_memory()
@@ -171,8 +172,8 @@ class Campaign:
                 run(session, nth, following)
                 if session.testsfailed:
                     return "killed"
-                if time.process_time() > end:
-                    return "survived"
+                if time.process_time() > end and following is not None:
+                    return "not finished"
             return "survived"
 
         if not tests:
@@ -248,7 +249,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, metavar="N", help="mutants of each module (all)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the sample and of Hypothesis")
     parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this in their name")
-    parser.add_argument("--budget", type=float, default=6.0, metavar="SECONDS", help="of computing, for one mutant; what is not noticed by then survives")
+    parser.add_argument("--budget", type=float, default=3.0, metavar="SECONDS", help="of computing, for one mutant; what is not noticed by then survives")
     parser.add_argument("--results", type=Path, metavar="FILE", help="keep what was found, beside what earlier runs found of other modules")
     parser.add_argument("--write", action="store_true", help="write the page docs/mutation.md")
     asked = parser.parse_args()

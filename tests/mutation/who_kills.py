@@ -43,15 +43,17 @@ class Means:
     reliable_only: bool = False
     named: bool = True
     """Whether the tests of a machine have its name in theirs."""
+    chosen: str = ""
+    """More of what they have in their names."""
 
     def arguments(self, machine: str) -> list[str]:
-        chosen = f"{machine}{'' if machine.startswith('non_') else ' and not non_reliable'}"
+        chosen = f"{machine}{'' if machine.startswith('non_') else ' and not non_reliable'}{self.chosen}"
         return [str(page.ROOT / "tests" / self.path), *(["-k", chosen] if self.named else [])]
 
 
 MEANS = (
     Means("core stateful", "statemachines/test_stateful.py"),
-    Means("differential", "statemachines/test_differential.py"),
+    Means("differential", "statemachines/test_differential.py", chosen=" and block"),
     Means("runtime stateful", "runtime/test_stateful.py", reliable_only=True, named=False),
 )
 
