@@ -14,7 +14,7 @@ from .clock import HEARTBEAT, LEASE, NEVER, RENEWAL, forget_watchdog, watchdog
 from .errors import StoreError
 from .hub import Engine, Hub
 from .storage import identity, open_store
-from .storage.protocols import Lease, Request, Store
+from .storage.protocols import Lease, Store
 
 if TYPE_CHECKING:
     from .subscription import Subscription
@@ -63,6 +63,9 @@ class Session:
         self._reports: dict[Lease, object] = {}
         self._renewal_due = asyncio.get_running_loop().time() + RENEWAL
         self._changed = False
+        self._asking = False
+        self._answers: dict[int, asyncio.Task[str]] = {}
+        """Requests whose answer may not be written yet: each is carried out once, however long that takes and however often its answer fails."""
         self._calls: set[asyncio.Task[None]] = set()
         self._watchdog = watchdog()
         self._watchdog.arm(self, asyncio.get_running_loop().time() + HEARTBEAT)
@@ -119,8 +122,8 @@ class Session:
         self.look()
         for hub in self._hubs.values():
             hub.beat()
-        if self._changed and self.engines:
-            self._changed = False
+        if self._changed and self.engines and not self._asking:
+            self._changed, self._asking = False, True
             self._start(self._take_requests())
         if now >= self._renewal_due and self.engines:
             self._renewal_due = now + RENEWAL
@@ -150,10 +153,23 @@ class Session:
     async def _take_requests(self) -> None:
         by_epoch = {lease.epoch: engine for lease, engine in self.engines.items()}
         try:
-            for request in await self.store.asked(list(by_epoch)):
-                await self._carry_out(request, by_epoch[request.epoch])
+            requests = await self.store.asked(list(by_epoch))
         except StoreError as error:
-            log.warning("store %s: requests could not be read: %s", self.store.url, error)
+            log.warning("store %s: requests could not be read, trying again: %s", self.store.url, error)
+            self._changed = True
+            return
+        finally:
+            self._asking = False
+        answers, self._answers = self._answers, {}
+        for request in requests:
+            work = answers.get(request.id) or asyncio.ensure_future(by_epoch[request.epoch].host.request(request.action))
+            self._answers[request.id] = work
+            self._start(self._answer(request.id, work))
 
-    async def _carry_out(self, request: Request, engine: Engine) -> None:
-        await self.store.answer(request.id, await engine.host.request(request.action))
+    async def _answer(self, request: int, work: asyncio.Task[str]) -> None:
+        answer = await work
+        try:
+            await self.store.answer(request, answer)
+        except StoreError as error:
+            log.warning("store %s: a request could not be answered, trying again: %s", self.store.url, error)
+            self._changed = True
