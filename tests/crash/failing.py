@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -45,7 +44,7 @@ class Totals:
     cases: int = 0
     met: int = 0
     """Those in which the call was made and failed."""
-    table: dict[str, Counter[str]] = field(default_factory=dict)
+    table: dict[str, dict[str, int]] = field(default_factory=dict)
     """By what was being done and how what failed: how often the caller got which error."""
     wrong: list[str] = field(default_factory=list)
 
@@ -54,7 +53,8 @@ class Totals:
         if result.step:
             self.met += 1
             heard = result.heard[0] if result.heard else "nothing"
-            self.table.setdefault(f"{result.step} × {case.call} {case.error}", Counter())[heard] += 1
+            line = self.table.setdefault(f"{result.step} × {case.call} {case.error}", {})
+            line[heard] = line.get(heard, 0) + 1
         self.wrong += [f"{case}: {each} (while: {result.step}; heard: {result.heard})" for each in result.wrong]
 
 
@@ -110,7 +110,7 @@ def main() -> int:
     began = time.monotonic()
     totals = campaign(arguments.seed, every=arguments.every, times=(1, SEVERAL))
     for what, heard in sorted(totals.table.items()):
-        print(f"{what:<45}" + ", ".join(f"{error} {count}" for error, count in heard.most_common()))
+        print(f"{what:<45}" + ", ".join(f"{error} {count}" for error, count in sorted(heard.items())))
     for line in totals.wrong:
         print(line)
     seconds = time.monotonic() - began

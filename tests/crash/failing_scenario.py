@@ -276,7 +276,7 @@ class Scenario:
         delivery = await self._next(name)
         if not await delivery.nack(reason="unlucky"):
             raise Refused
-        self._say("failed", name, offset=delivery.message.offset, failures=1)
+        self._say("failed", name, offset=delivery.message.offset)
 
     async def _flush(self, name: str) -> None:
         subscription = await self._subscription(name)

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -53,7 +52,7 @@ class Totals:
     positions: int = 0
     losses: int = 0
     """Cuts after which something was lost."""
-    ways: Counter[str] = field(default_factory=Counter)
+    ways: dict[str, int] = field(default_factory=lambda: dict.fromkeys(HOW, 0))
     told: list[str] = field(default_factory=list)
 
     def add(self, how: str, where: str, found: Found) -> None:

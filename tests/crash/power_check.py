@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -25,8 +26,8 @@ class Position:
     """At least here its cursor is, whatever happened."""
     acking: set[int] = field(default_factory=set)
     """Messages that may have been acknowledged. Another may be settled only as a dead letter."""
-    failures: dict[int, int] = field(default_factory=dict)
-    """Failures that `nack` has returned for."""
+    failures: Counter[int] = field(default_factory=Counter)
+    """Failures of each message that `nack` has returned for."""
 
 
 class Said:
@@ -72,7 +73,7 @@ class Said:
         elif what == "left":
             position.durable = max(position.durable, self._acked.get(subscription, -1))
         elif what == "failed":
-            position.failures[said["offset"]] = said["failures"]
+            position.failures[said["offset"]] += 1
 
 
 @dataclass
@@ -160,7 +161,7 @@ def _compare_position(row: Row, position: Position, dead: set[int], found: Found
     for offset in range(cursor + 1):
         if offset not in position.acking and offset not in dead:
             found.lost.append(f"subscription {name}: the cursor {cursor} is beyond message {offset}, which was neither acknowledged nor is a dead letter")
-    failures = position.failures.get(cursor + 1, 0)
+    failures = position.failures[cursor + 1]
     if failures > (held.failures if held is not None and held.offset == cursor + 1 else 0):
         found.lost.append(f"subscription {name}: {failures} failures of message {cursor + 1} were saved, found is {held}")
 

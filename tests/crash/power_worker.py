@@ -119,7 +119,7 @@ class Worker:
         offset = delivery.message.offset
         if Random(f"{self.seed}:{name}:{offset}").random() < 1 / 30:
             assert await delivery.nack(reason="unlucky")
-            self.say("failed", name, offset=offset, failures=delivery.attempt)
+            self.say("failed", name, offset=offset)
         else:
             self.say("acking", name, offset=offset)
             if await delivery.ack():
