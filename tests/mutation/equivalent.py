@@ -77,7 +77,21 @@ TABLES = {
 
 CODE: dict[str, dict[str, str]] = {
     "danube_statemachines.policy": {
-        "FailurePolicy.delay: 1000 → …": "any power from 2**64 on that a float holds does: no wait is longer than 2**63 seconds",
+        "FailurePolicy.delay: 1000 → …": "the longest wait is met long before",
+    },
+    "danube_statemachines.checks": {
+        "number: zero → not zero": "only the words of the error",
+        "number: not 0 <= value <= LARGEST or math.isnan…→ not 0 <= value <= LARGEST or (value == 0 and (not zero))": "no comparison holds for what is no number",
+    },
+    "danube_statemachines.engine": {
+        "backoff: 60 → …": "the longest wait is met long before",
+        "EngineCore.__init__: 0.0 → …": "without a rate limit nobody asks for the burst",
+        "EngineCore.__init__: without self.attention = True": "_judge says so at the end",
+        "EngineCore.__init__: True → False": "_judge says so at the end",
+        "EngineCore.__init__: 1 → 0 (3)": "the first settlement looks closer either way",
+        "EngineCore.returning: self._sends() > 0 or self.held.failures > 0 → self._sends() > 0": "what was charged was sent",
+        "EngineCore.returning: 0 → 1 (2)": "what was charged was sent",
+        "EngineCore.refusal: self._tokens(now) < 1 - 1e-09 → …": "the tolerance is for rounding",
     },
 }
 """By module. Numbers after a name count the same change in the same function."""

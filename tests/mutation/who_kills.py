@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -30,31 +31,45 @@ from mutation.forks import Died, OutOfTime, forked, limit_memory
 from mutation.tables import Mutant, Verdict, declare, exploring, judge, mutants
 
 EXPLORATION = "exploration"
-SECONDS = 60.0
-"""For one means and one mutant. A mutant that takes longer is noticed, too: the tests do not end."""
+SECONDS = 30
+"""Of computing, for one means and one mutant. A mutant that takes longer is noticed, too: the tests do not end."""
+
+
+class Bounded:
+    """A plugin: the tests have so much memory and no more."""
+
+    def pytest_runtestloop(self) -> None:
+        limit_memory()
+
+
+def failing(path: str, *, named: bool = True, chosen: str = "") -> Callable[[str, int], bool]:
+    """Whether tests fail on a machine; those which have its name in theirs, unless `named` is False, and `chosen`."""
+
+    def fail(machine: str, seed: int) -> bool:
+        hypothesis.settings.register_profile("mutants", phases=[hypothesis.Phase.generate], database=None)
+        hypothesis.settings.load_profile("mutants")
+        options = ["-x", "-p", "no:terminal", "--assert=plain", "-p", "no:cacheprovider", f"--rootdir={page.ROOT}", f"--hypothesis-seed={seed}"]
+        names = f"{machine}{'' if machine.startswith('non_') else ' and not non_reliable'}{chosen}"
+        code = pytest.main([*options, str(page.ROOT / "tests" / path), *(["-k", names] if named else [])], plugins=[Bounded()])
+        if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
+            raise RuntimeError(f"pytest ended with {code}")
+        return code != pytest.ExitCode.OK
+
+    return fail
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """Tests that a mutant may fail."""
-
     name: str
-    path: str
+    fails: Callable[[str, int], bool]
+    """On the machine of that name as it stands in this process, with that seed."""
     reliable_only: bool = False
-    named: bool = True
-    """Whether the tests of a machine have its name in theirs."""
-    chosen: str = ""
-    """More of what they have in their names."""
-
-    def arguments(self, machine: str) -> list[str]:
-        chosen = f"{machine}{'' if machine.startswith('non_') else ' and not non_reliable'}{self.chosen}"
-        return [str(page.ROOT / "tests" / self.path), *(["-k", chosen] if self.named else [])]
 
 
 MEANS = (
-    Means("core stateful", "statemachines/test_stateful.py"),
-    Means("differential", "statemachines/test_differential.py", chosen=" and block"),
-    Means("runtime stateful", "runtime/test_stateful.py", reliable_only=True, named=False),
+    Means("core stateful", failing("statemachines/test_stateful.py")),
+    Means("differential", failing("statemachines/test_differential.py", chosen=" and block")),
+    Means("runtime stateful", failing("runtime/test_stateful.py", named=False), reliable_only=True),
 )
 
 
@@ -70,31 +85,15 @@ def install(machine: Variant) -> None:
                     setattr(module, key, machine)
 
 
-class Bounded:
-    def pytest_runtestloop(self) -> None:
-        limit_memory()
-
-
-def run_tests(means: Means, machine: str, seed: int) -> int:
-    """The exit code of pytest."""
-    hypothesis.settings.register_profile("mutants", phases=[hypothesis.Phase.generate], database=None)
-    hypothesis.settings.load_profile("mutants")
-    options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", f"--rootdir={page.ROOT}", f"--hypothesis-seed={seed}"]
-    return int(pytest.main([*options, *means.arguments(machine)], plugins=[Bounded()]))
-
-
 def notices(means: Means, machine: Variant, seed: int) -> bool:
-    def work() -> int:
+    def work() -> bool:
         install(machine)
-        return run_tests(means, machine.title, seed)
+        return means.fails(machine.title, seed)
 
     try:
-        code = forked(work, SECONDS)
+        return bool(forked(work, 300, SECONDS))
     except (OutOfTime, Died):
         return True
-    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
-        raise SystemExit(f"{means.name} on {machine.title}: pytest ended with {code}")
-    return bool(code)
 
 
 @dataclass(slots=True)
