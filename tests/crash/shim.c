@@ -1,9 +1,9 @@
 /* Loaded before the C library, this sees what a process does to the files of one directory.
  *
- * It writes each call that succeeded into a log, with its data, in the order in which they were carried out; and it makes the n-th call
+ * It writes each call that succeeded, reads left out, into a log, with its data, in the order in which they were carried out; and it makes the n-th call
  * of a kind fail. It covers the calls that SQLite's Unix layer and Python's `os` make (open, write, pwrite, read, pread, ftruncate, fsync,
- * fdatasync, rename, link, unlink). A write that is made to fail has written its first half, as a full disk does; a failing fsync has not
- * been carried out.
+ * fdatasync, rename, link, unlink). A pwrite that is made to fail has written its first half, as on a full disk; any other failing call has
+ * done nothing.
  *
  * SHIM_DIRECTORY  whose files (a real path); nothing else is looked at
  * SHIM_LOG        where the log goes, outside of the directory; without it nothing is logged
@@ -158,7 +158,7 @@ static int opened(int (*real)(const char *, int, ...), const char *path, int fla
     {                                                                                                                                                \
         REAL(int, name, const char *, int, ...);                                                                                                     \
         mode_t mode = 0;                                                                                                                             \
-        if (flags & (O_CREAT | O_TMPFILE)) {                                                                                                         \
+        if (flags & O_CREAT) {                                                                                                                       \
             va_list more;                                                                                                                            \
             va_start(more, flags);                                                                                                                   \
             mode = va_arg(more, mode_t);                                                                                                             \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from crash import shim
 from crash.failing import Totals, campaign, carried_out
 from crash.failing_case import Case, Result
 from danube_dispatcher import StoreUnavailable, SubscriptionNotFound
+from danube_dispatcher.storage.sqlite.errors import translate
 from delivering import publish
 from faults import TROUBLE
 from processes import Machine, faults_of
@@ -54,6 +56,13 @@ def test_nothing_went_wrong_says_so() -> None:
     totals.add(Case("write", "EIO", 3), Result())
     assert (totals.cases, totals.met, len(totals.wrong)) == (3, 2, 1)
     assert totals.table == {"publish × write EIO": {"StoreUnavailable": 2}}
+
+
+def test_a_failed_read_is_no_reason_to_restore_an_old_copy() -> None:
+    """SQLite calls the file malformed when the system answers EIO; opened again, it is sound."""
+    error = sqlite3.DatabaseError("database disk image is malformed")
+    error.sqlite_errorname = "SQLITE_CORRUPT"
+    assert "open it again before you restore" in str(translate("sqlite:x", error))
 
 
 async def test_who_could_not_unsubscribe_need_not_wait_for_his_own_lease(machine: Machine) -> None:

@@ -10,6 +10,9 @@ from ...errors import DanubeError, InvalidArgument, NotAStore, StoreBusy, StoreD
 FULL = "no room on the disk; nothing is lost, make room and try again"
 READ_ONLY = "the file or its directory cannot be written; give this user the right to write both"
 DAMAGED = "what it holds is not what was written; restore it, with its -wal file, from a copy"
+CORRUPT = (
+    "what it holds is not what was written, or the disk failed to read it (SQLite does not tell); check the disk and open it again before you restore a copy"
+)
 
 _BY_NAME: tuple[tuple[str, type[StoreError], str], ...] = (
     ("SQLITE_FULL", StoreFull, FULL),
@@ -18,7 +21,7 @@ _BY_NAME: tuple[tuple[str, type[StoreError], str], ...] = (
     ("SQLITE_LOCKED", StoreBusy, "another connection has kept it locked; try again"),
     ("SQLITE_READONLY", StoreReadOnly, READ_ONLY),
     ("SQLITE_PERM", StoreReadOnly, READ_ONLY),
-    ("SQLITE_CORRUPT", StoreDamaged, DAMAGED),
+    ("SQLITE_CORRUPT", StoreDamaged, CORRUPT),
     ("SQLITE_NOTADB", StoreDamaged, DAMAGED),
     ("SQLITE_FORMAT", StoreDamaged, DAMAGED),
     ("SQLITE_CONSTRAINT", StoreDamaged, DAMAGED),  # our statements break none on what we wrote
