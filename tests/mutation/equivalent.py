@@ -81,7 +81,7 @@ CODE: dict[str, dict[str, str]] = {
     },
     "danube_statemachines.checks": {
         "number: zero → not zero": "only the words of the error",
-        "number: not 0 <= value <= LARGEST or math.isnan…→ not 0 <= value <= LARGEST or (value == 0 and (not zero))": "no comparison holds for what is no number",
+        "number: not 0 <= value <= LARGEST or math.isnan…→ not 0 <= value <= LARGEST or (value == 0 and (not zero))": "no number compares with it",
     },
     "danube_statemachines.engine": {
         "backoff: 60 → …": "the longest wait is met long before",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from danube_statemachines import InvalidArgument
-from danube_statemachines.checks import LARGEST, SHOWN, count, number, shown
+from danube_statemachines.checks import LARGEST, SHOWN, choice, count, number, shown
 
 
 def test_the_largest_number_is_one() -> None:
@@ -22,3 +22,14 @@ def test_what_fits_is_shown_whole_and_the_rest_is_cut_to_what_fits() -> None:
     assert shown(fits) == repr(fits)
     assert len(shown(longer)) == SHOWN
     assert shown(longer) == f"{repr(longer)[: SHOWN - 1]}…"
+
+
+def test_a_choice_is_a_string_and_not_only_equal_to_one() -> None:
+    class Anything:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    with pytest.raises(InvalidArgument, match="'block'"):
+        choice("poison_policy", Anything(), ("block", "drop"))
