@@ -13,6 +13,7 @@ COMMANDS = {
     "consume": ("danube_dispatcher.cli.consume", "print the messages of a subscription, or run a command for each"),
     "status": ("danube_dispatcher.cli.status", "show what the subscriptions of a store are doing, and why not"),
     "release": ("danube_dispatcher.cli.release", "let the blocked message of a subscription go"),
+    "simulate": ("danube_dispatcher.cli.simulate", "run everything on virtual time, with every fault, and check what comes of it"),
     "verify": ("danube_dispatcher.cli.verify", "explore the machines that ship: everything that can happen, against every invariant"),
 }
 EPILOG = """\

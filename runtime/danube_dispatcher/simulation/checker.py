@@ -78,6 +78,7 @@ class Checker:
 
     def __init__(self, on_problem: Callable[[], object]) -> None:
         self.problem: Broken | None = None
+        self.deliveries = 0
         self._on_problem = on_problem
         self._line = 0
         self._topics: dict[str, dict[int, str]] = {}
@@ -227,6 +228,7 @@ class Checker:
         self._on_leaving(now, process, subject, number, 1)
 
     def _on_delivered(self, now: int, process: str, subject: str, number: int, epoch: int, offset: int, attempt: int, payload: str) -> None:
+        self.deliveries += 1
         found = self._topics[subject.rpartition(":")[0]].get(offset)
         if found is not None and found != payload:
             raise Broken("contents", f"{payload} was delivered, {found} was published", subject, offset)

@@ -178,9 +178,12 @@ class Cluster:
             self._loops.remove(loop)
             self._parked.pop(loop, None)
             asyncio._set_running_loop(loop)
-            for task in asyncio.all_tasks(loop):
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                _end(task.get_coro())
+            ended: set[asyncio.Task[Any]] = set()
+            while left := asyncio.all_tasks(loop) - ended:  # one that is ended may start others
+                for task in left:
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    _end(task.get_coro())
+                ended |= left
             self._on_death(loop)
 
 

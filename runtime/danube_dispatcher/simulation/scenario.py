@@ -9,6 +9,8 @@ from danube_statemachines import FailurePolicy, PoisonPolicy
 
 ORDERS, EVENTS, LEFT, RIGHT, DEAD = "/sim/orders", "/sim/events", "/sim/left", "/sim/right", "/sim/dead"
 """LEFT and RIGHT are each other's dead-letter topic."""
+MOVER = "mover"
+"""The subscriptions of these two: what nobody can process goes to and fro until it is blocked."""
 PUBLISHED = (ORDERS, EVENTS, LEFT)
 TOPICS = (*PUBLISHED, RIGHT, DEAD)
 
@@ -38,8 +40,8 @@ KINDS = (
     Kind(ORDERS, "shared", "shared"),
     Kind(EVENTS, "shared", "shared", strict=True),
     Kind(EVENTS, "limited", "failover", limited=True),
-    Kind(LEFT, "mover", "shared", dead_letters=RIGHT),
-    Kind(RIGHT, "mover", "exclusive", dead_letters=LEFT),
+    Kind(LEFT, MOVER, "shared", dead_letters=RIGHT),
+    Kind(RIGHT, MOVER, "exclusive", dead_letters=LEFT),
     Kind(DEAD, "morgue", "failover", dead_letters=None),
     Kind(ORDERS, "live", "exclusive", reliable=False),
     Kind(ORDERS, "live-failover", "failover", reliable=False),
@@ -78,7 +80,7 @@ def opening(kind: Kind, random: Random) -> dict[str, Any]:
     if not kind.reliable:
         return arguments
     timeout = random.uniform(*ACK_TIMEOUT)
-    fates: list[PoisonPolicy] = ["block", "drop"] if kind.dead_letters is None else ["block", "drop", "dead_letter", "dead_letter"]
+    fates: list[PoisonPolicy] = ["block", "drop"] if kind.dead_letters is None else ["dead_letter"] if kind.name == MOVER else ["block", "drop", "dead_letter"]
     policy = FailurePolicy(
         ack_timeout=timeout,
         max_redeliveries=random.randrange(MOST_REDELIVERIES + 1),

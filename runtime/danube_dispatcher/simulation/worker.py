@@ -67,8 +67,21 @@ class Worker:
                 return
             epoch, _, offset, attempt = delivery.id
             self.write("delivered", epoch, offset, attempt, delivery.message.payload.decode())
-            if self._kind.reliable and await self._handle(delivery):
+            if await (self._handle(delivery) if self._kind.reliable else self._watch()):
                 return
+
+    async def _watch(self) -> bool:
+        """Somebody who does not answer; whether to leave."""
+        what = self._process.world.faults.draw(self._process.world.faults.per_delivery)
+        if what in ("dozing", "late", "silent"):  # the box fills up meanwhile
+            await asyncio.sleep(self._random.random() * HOLD)
+        elif what == "takeover":
+            self._rival()
+        return what in ("leaving", "cancelled")
+
+    def _rival(self) -> None:
+        """Another consumer comes under the same name."""
+        self._process.spawn(Worker(self._process, self._kind, self._subscription, self._name).run(after=self._random.random() * 2.0))
 
     async def _handle(self, delivery: Delivery) -> bool:
         """Do something with a delivery; whether to leave."""
@@ -90,7 +103,8 @@ class Worker:
                 await self._nack(delivery, self._random.uniform(0.1, 10.0))
             case "twice":
                 await self._ack(delivery)
-                await (self._ack(delivery) if self._random.random() < 0.5 else self._nack(delivery, 0.0))
+                again = self._random.randrange(3)
+                await (self._ack(delivery) if again == 0 else self._nack(delivery, 0.0) if again == 1 else self._extend(delivery, 1000))
             case "late":
                 await asyncio.sleep(self._random.random() * HOLD)
                 await self._ack(delivery)
@@ -113,7 +127,7 @@ class Worker:
                 self._process.spawn(Worker(self._process, self._kind, self._subscription, self._name).run(after=self._random.random() * AWAY))
                 raise asyncio.CancelledError
             case "takeover":
-                self._process.spawn(Worker(self._process, self._kind, self._subscription, self._name).run())
+                self._rival()
                 await asyncio.sleep(self._random.random() * 2.0)
                 await self._ack(delivery)
             case _:

@@ -67,6 +67,11 @@ class World:
         self._numbers = 0
         self._starts = 0
 
+    @property
+    def hours(self) -> float:
+        """Simulated so far."""
+        return self._home.time() / HOUR
+
     # what processes ask
 
     def next_number(self) -> int:
@@ -107,8 +112,8 @@ class World:
 
     # the course of things
 
-    def run(self, hours: float, progress: Callable[[float], None]) -> None:
-        """Simulate so many hours, or until `stop`."""
+    def run(self, hours: float, progress: Callable[[float], bool]) -> None:
+        """Simulate so many hours; or until `stop`; or, when `progress` says False, to the end of the next calm."""
         level, log.level = log.level, logging.ERROR
         errors = _Errors(self)
         log.addHandler(errors)
@@ -121,21 +126,23 @@ class World:
             log.setLevel(level)
             self.history.flush()
 
-    async def _run(self, hours: float, progress: Callable[[float], None]) -> None:
+    async def _run(self, hours: float, progress: Callable[[float], bool]) -> None:
         self.disk = Disk()
         self._fates = [self._home.create_task(self._fate(f"p{number}")) for number in range(1, PROCESSES + 1)]
-        end = hours * HOUR
-        while (now := self._home.time()) < end:
-            await self._trouble(min(ROUND, end - now), progress)
+        end, go_on = hours * HOUR, True
+        while go_on and (now := self._home.time()) < end:
+            self.faults.calm = False
+            go_on = await self._trouble(min(ROUND, end - now), progress)
             await self._calm()
-            progress(self._home.time() / HOUR)
 
-    async def _trouble(self, seconds: float, progress: Callable[[float], None]) -> None:
-        self.faults.calm = False
+    async def _trouble(self, seconds: float, progress: Callable[[float], bool]) -> bool:
+        """Whether anybody wants more."""
         end = self._home.time() + seconds
         while self._home.time() < end:
             await asyncio.sleep(min(60.0, end - self._home.time()))
-            progress(self._home.time() / HOUR)
+            if not progress(self.hours):
+                return False
+        return True
 
     async def _calm(self) -> None:
         """No more faults: everything is settled in time, which the reader of the history knows."""
