@@ -60,9 +60,11 @@ class Report:
 
 
 class Campaign:
-    def __init__(self, seed: int, plant: str | None) -> None:
+    def __init__(self, seed: int, plant: str | None = None, points: str = "") -> None:
         self.report = Report(seed)
         self._plant = plant
+        self._points = [point for point in POINTS if points in point]
+        """Where to kill."""
         self._usual = 0.05
         """Real seconds that a life takes, about."""
 
@@ -97,8 +99,9 @@ class Campaign:
 
     def _plan(self, chance: Random, folder: Path, number: int, at: float, *, last: bool) -> tuple[Life, float | None]:
         """The next life, and after how many real seconds it is killed, if that is how it ends."""
-        how = NOTHING if last else chance.choices(("point", RANDOM, NOTHING), (65, 25, 10))[0]
-        point = chance.choice([point for point in POINTS if not point.startswith("build") or not number]) if how == "point" else None
+        how = NOTHING if last else chance.choices(("point", RANDOM, NOTHING), (65, 25 if len(self._points) == len(POINTS) else 0, 10))[0]
+        reached = [point for point in self._points if point.startswith("build") == (number == 0)]
+        point = chance.choice(reached or [None]) if how == "point" else None
         life = Life(
             number=number,
             folder=folder,
@@ -146,8 +149,8 @@ def show(report: Report) -> None:
         f"{report.killed} kills in {report.lives} lives ({report.clean} ended by themselves), {report.files} files, {report.seconds:.0f} s, seed {report.seed}"
     )
     print("  kills by point:")
-    for point, count in sorted(report.kills.items(), key=lambda each: -each[1]):
-        print(f"    {count:6} {point}")
+    for what, counts in by_place(report.kills).items():
+        print(f"    {what:21} {', '.join(f'{count} {when}'.rstrip() for when, count in counts.items())}")
     missed = [point for point in POINTS if not report.kills[point]]
     print(f"  points at which nobody was killed: {', '.join(missed) or 'none'}")
     print(f"  {tally.published} messages acknowledged to publishers, {tally.taken} deliveries taken, {tally.acked} acks accepted; {tally.records} records")
@@ -166,6 +169,15 @@ def show(report: Report) -> None:
     for finding in report.findings:
         print(f"FOUND {finding}")
     print("nothing was lost" if not report.findings else f"seed {report.seed}: the first findings, then the last records before them")
+
+
+def by_place(kills: Counter[str]) -> dict[str, dict[str, int]]:
+    """The parts of a call together."""
+    places: dict[str, dict[str, int]] = {}
+    for point in (*POINTS, *(kills.keys() - set(POINTS))):
+        what, _, when = point.rpartition(" ") if point in POINTS else (point, "", "")
+        places.setdefault(what, {})[when] = kills[point]
+    return places
 
 
 def bound(flush_interval: float) -> str:
@@ -187,10 +199,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, help="end after so many kills instead")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--points", metavar="TEXT", default="", help=f"kill only at points with TEXT in their name: {', '.join(POINTS)}")
     parser.add_argument("--plant", choices=PLANTS, help="plant this bug, to see that it is found")
     arguments = parser.parse_args()
     began = time.monotonic()
-    campaign = Campaign(arguments.seed, arguments.plant)
+    if not any(arguments.points in point for point in POINTS):
+        parser.error(f"argument --points: there is no point with {arguments.points!r} in its name")
+    campaign = Campaign(arguments.seed, arguments.plant, arguments.points)
     report = campaign.report
     gc.freeze()  # children share what is there
     while not report.findings and (report.killed < arguments.kills if arguments.kills is not None else time.monotonic() - began < 60 * arguments.minutes):

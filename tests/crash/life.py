@@ -227,7 +227,7 @@ class Alive:
             del self.tenures[profile.name]
 
     async def _watch(self, tenure: Tenure) -> None:
-        """Let go what is blocked, until it is time to close for a change."""
+        """Let go what is blocked, take over from a consumer now and then, until it is time to close for a change."""
         leaves = self.chance.uniform(0, 8 * self.life.lasts) if not self.life.last else float("inf")
         until = self.loop.time() + leaves
         while self.loop.time() < until:
@@ -243,6 +243,10 @@ class Alive:
                 self.journal("released", tenure.profile.name, offset + 1, action)
             elif why == "paused":
                 await tenure.subscription.resume()
+            elif self.chance.random() < 0.02 and not self.life.last:
+                self.journal("intrude", tenure.profile.name)
+                async with tenure.subscription.consumer(self.chance.choice(tenure.profile.consumers)):
+                    await asyncio.sleep(0.3)
 
     async def _consume(self, tenure: Tenure, name: str) -> None:
         while True:
@@ -278,8 +282,10 @@ class Alive:
             await self._nack(tenure, delivery)
         elif what < 0.03:
             journal("stall", whose, offset)
-            await asyncio.sleep(ACK_TIMEOUT + 0.5)
+            longer = self.chance.random() < 0.3  # so long that what comes meanwhile expires in the box
+            await asyncio.sleep((3.5 if longer else 1.2) * ACK_TIMEOUT)
             await self._ack(tenure, delivery, "late")
+            return not longer
         elif what < 0.06:
             journal("leave", whose, offset)
             return False

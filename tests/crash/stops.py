@@ -29,7 +29,7 @@ from crash.rivals import FLUSH, PLANTS, SHORT, Rival, audit, compete
 
 PROCESSES = 3
 EVENTS = 12
-"""Stops and kills of one round, which takes some three seconds."""
+"""Stops and kills of one round, which takes some five seconds."""
 PATIENCE = 60.0
 """Seconds after which a round that is not settled is given up."""
 
@@ -37,8 +37,9 @@ PATIENCE = 60.0
 class Round:
     """One file. Use it as a context: no process is left behind."""
 
-    def __init__(self, seed: str, plant: str | None) -> None:
+    def __init__(self, seed: str, plant: str | None, events: int = EVENTS) -> None:
         self.referee = Referee()
+        self._events = events
         self.stops = self.kills = 0
         self._seed = seed
         self._plant = plant
@@ -62,7 +63,7 @@ class Round:
     def run(self) -> None:
         for _ in range(PROCESSES):
             self._start()
-        for _ in range(EVENTS):
+        for _ in range(self._events):
             self._wait(self._chance.uniform(0.02, 0.4))
             self._disturb()
         while self._asleep:
@@ -173,6 +174,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0, help="how long (default: 1); the round under way is finished")
     parser.add_argument("--rounds", type=int, help="end after so many rounds instead")
+    parser.add_argument("--events", type=int, default=EVENTS, help=f"stops and kills of a round (default: {EVENTS})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--plant", choices=PLANTS, help="plant this bug, to see that it is found")
@@ -181,7 +183,7 @@ def main() -> int:
     report = Report(arguments.seed)
     gc.freeze()  # children share what is there
     while not report.findings and (report.rounds < arguments.rounds if arguments.rounds is not None else time.monotonic() - began < 60 * arguments.minutes):
-        with Round(f"{arguments.seed}.{report.rounds}", arguments.plant) as now:
+        with Round(f"{arguments.seed}.{report.rounds}", arguments.plant, arguments.events) as now:
             now.run()
         report.take(now)
     report.seconds = time.monotonic() - began
