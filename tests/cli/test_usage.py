@@ -51,7 +51,7 @@ def test_help_starts_nothing() -> None:
     assert not {name for name in imported if name.startswith(heavy)} - {"danube_dispatcher.storage.protocols"}
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ("demo", "verify")])
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ("demo", "simulate", "verify")])
 def test_each_command_says_what_it_takes(here: Here, command: str) -> None:
     code, out, err = here(command, "--help")
     assert (code, err) == (0, "")
