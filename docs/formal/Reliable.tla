@@ -279,9 +279,11 @@ DeadLettered(o) ==
   /\ own[o].st = "dead_written" /\ Step(o, Settle(own[o]))
   /\ UNCHANGED <<lease, row, dlq, acked, dropped, kills, calm>>
 
-Release(o, how) ==
+Release(o, how) ==  \* with care, a retried message is marked like any other before it is sent
   /\ ~calm /\ own[o].st = "blocked"
-  /\ CASE how = "retry"       -> own[o].att < MaxAttempt /\ \E q \in Decide([own[o] EXCEPT !.fail = 0]) : Fate(o, q)
+  /\ CASE how = "retry"       -> /\ own[o].att < MaxAttempt
+                                /\ LET p == [own[o] EXCEPT !.fail = 0]
+                                   IN \E q \in (IF p.care = 0 THEN Decide(p) ELSE {[p EXCEPT !.st = "idle"]}) : Fate(o, q)
        [] how = "drop"        -> Fate(o, Settle(own[o]))
        [] how = "dead_letter" -> Fate(o, [own[o] EXCEPT !.st = "dead"])
   /\ kills' = IF how = "retry" THEN 0 ELSE kills

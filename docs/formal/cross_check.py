@@ -65,7 +65,6 @@ RUNS = (
     *(Run(f"small-{name}", policy(name)) for name in POLICIES),
     *(Run(f"live-{name}", LIVE | policy(name), "TypeOK", "L1_EverythingSettles", live=True) for name in POLICIES),
     Run("crash-loop", KILLER, STATES + " CrashLoopsEnd"),
-    Run("crash-loop-behind-another", KILLER | {"N": "2", "Killer": "1", "MaxEpoch": "4"}, STATES + " CrashLoopsEnd"),
     # the sentences of the documentation, taken together, do not promise these
     Run("clean-ends-between-crashes", KILLER | {"MayClose": "TRUE"}, "CrashLoopsEnd", "", "CrashLoopsEnd"),
     Run("charge-to-the-limit", KILLER, "ChargedToTheLimit", "", "ChargedToTheLimit"),

@@ -19,7 +19,7 @@ async def test_a_payload_that_kills_its_process_is_blocked_in_bounded_time_with_
     await topic.publish_many([b"deadly"])
     policy = FailurePolicy(max_redeliveries=0)
     crashes = 0
-    while crashes <= 2:
+    while True:
         subscription = await topic.subscribe("s", start="earliest", policy=policy)
         consumer = await join(subscription, "c")
         await advance(0.1)
@@ -27,16 +27,15 @@ async def test_a_payload_that_kills_its_process_is_blocked_in_bounded_time_with_
             break
         await take(consumer)
         crashes += 1
+        assert crashes <= 2
         await outlive(topic)
         topic = await machine.topic()
         await topic.subscribe("s", policy=policy)  # somebody has a look, and ends cleanly
         await topic.close()
         topic = await machine.topic()
-    assert crashes <= 2
     assert subscription.status().state == "Blocked"
 
 
-@pytest.mark.xfail(reason="a careful engine marks an exhausted message as sent, although it goes to its verdict", strict=True)
 async def test_a_blocked_message_is_charged_for_no_crash(machine: Machine) -> None:
     topic = await machine.topic()
     await topic.publish_many([b"poison"])
@@ -51,3 +50,21 @@ async def test_a_blocked_message_is_charged_for_no_crash(machine: Machine) -> No
     assert subscription.status().state == "Blocked"
     assert subscription.status().failures == 1
     assert "broken" in str(subscription.explain())
+
+
+@pytest.mark.xfail(reason="what a crash has exhausted is not stored as exhausted", strict=True)
+async def test_a_message_that_crashes_have_exhausted_can_be_released_without_an_owner(machine: Machine) -> None:
+    topic = await machine.topic()
+    await topic.publish_many([b"deadly"])
+    policy = FailurePolicy(max_redeliveries=0)
+    for _ in range(2):
+        subscription = await topic.subscribe("s", start="earliest", policy=policy)
+        await take(await join(subscription, "c"))
+        await outlive(topic)
+        topic = await machine.topic()
+    subscription = await topic.subscribe("s", policy=policy)
+    await advance(0.1)
+    assert subscription.status().state == "Blocked"
+    await outlive(topic)  # for a reason of its own
+    topic = await machine.topic()
+    assert await topic.release("s", "drop") == 0
