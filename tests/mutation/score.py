@@ -188,8 +188,8 @@ class Campaign:
 
 
 def last_line(code: CodeType) -> int:
-    inner = [last_line(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return max(inner, default=max(line for _, _, line in code.co_lines() if line))
+    inner = (last_line(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return max(*(line for _, _, line in code.co_lines() if line), *inner, code.co_firstlineno)
 
 
 def run(session: pytest.Session, nth: int, following: int | None) -> None:

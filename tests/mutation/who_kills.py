@@ -1,4 +1,4 @@
-"""Who kills the mutants of the tables: exploration, the stateful tests of core and runtime, the differential test.
+"""Who kills the mutants of the tables: exploration, the stateful tests of core and runtime, the differential test, the simulation.
 
     python tests/mutation/who_kills.py --sample 80 --seed 1 --write
 
@@ -23,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 import hypothesis
 import pytest
 
-import danube_dispatcher.dispatcher  # noqa: F401  so that each fork finds it imported
+from danube_dispatcher.simulation.run import simulate
 from danube_statemachines import VARIANTS, Declaration
 from modelling import Variant
 from mutation import page
@@ -31,6 +31,8 @@ from mutation.forks import Died, OutOfTime, forked, limit_memory
 from mutation.tables import Mutant, Verdict, declare, exploring, judge, mutants
 
 EXPLORATION = "exploration"
+SIMULATED = 0.25
+"""Hours."""
 SECONDS = 30
 """Of computing, for one means and one mutant. A mutant that takes longer is noticed, too: the tests do not end."""
 
@@ -58,6 +60,14 @@ def failing(path: str, *, named: bool = True, chosen: str = "") -> Callable[[str
     return fail
 
 
+def simulation(_: str, seed: int) -> bool:
+    """Whether something is wrong in a simulation, in which all machines have a part."""
+    try:
+        return simulate(seed, SIMULATED).violation is not None
+    except Exception:
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     name: str
@@ -70,6 +80,7 @@ MEANS = (
     Means("core stateful", failing("statemachines/test_stateful.py")),
     Means("differential", failing("statemachines/test_differential.py", chosen=" and block")),
     Means("runtime stateful", failing("runtime/test_stateful.py", named=False), reliable_only=True),
+    Means("simulation", simulation),
 )
 
 
@@ -193,7 +204,8 @@ def markdown(found: list[Findings], command: str) -> str:
             broken,
             "The other means run on a sample of the mutants that are other machines: killed by each, and in brackets those that it alone killed.",
             sampled,
-            "The differential test compares four executions of one table, so it notices only mutants that cannot be executed.",
+            "The differential test compares four executions of one table, so it notices only mutants that cannot be executed."
+            f" A simulation is {SIMULATED} hours of one seed.",
             *(["Noticed by nobody:", "\n".join(missed)] if missed else []),
         ]
     )
