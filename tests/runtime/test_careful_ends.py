@@ -52,7 +52,6 @@ async def test_a_blocked_message_is_charged_for_no_crash(machine: Machine) -> No
     assert "broken" in str(subscription.explain())
 
 
-@pytest.mark.xfail(reason="what a crash has exhausted is not stored as exhausted", strict=True)
 async def test_a_message_that_crashes_have_exhausted_can_be_released_without_an_owner(machine: Machine) -> None:
     topic = await machine.topic()
     await topic.publish_many([b"deadly"])
