@@ -66,6 +66,7 @@ def sequence(title: str, story: Iterable[StoryLine]) -> str:
 
 def _drawn(story: Sequence[StoryLine]) -> Iterator[Arrow | Note]:
     several = any(line.where for line in story)
+    together = several and any(line.state and not line.where for line in story)  # a state is that of all
     stands: dict[str | None, str] = {}
     now: float | None = None
     for nth, line in enumerate(story, start=1):
@@ -82,8 +83,9 @@ def _drawn(story: Sequence[StoryLine]) -> Iterator[Arrow | Note]:
         for effect in line.effects:
             if effect[0] != "transition":  # an observed machine's word to its observer
                 yield Arrow(machine, _target(effect, line.where), _effect(effect))
-        if line.state != stands.get(about, ""):
-            stands[about] = line.state
+        whose = None if together else about
+        if line.state != stands.get(whose, ""):
+            stands[whose] = line.state
             yield Note(about, line.state)
 
 

@@ -117,7 +117,7 @@ def test_several_machines_have_their_own_places_and_states() -> None:
         StoryLine("c", "Idle", (), "wake", None, 0.0, "owner 1"),
         StoryLine("reads", "Idle", (("poll",),), "", None, 0.0, "owner 2"),
         StoryLine("sends", "Idle", (("send", (2, 0, 6, 1)),), "polled", 6, 0.0, "owner 2"),
-        StoryLine("published", "all is well", ()),
+        StoryLine("published", "", ()),
     ]
     assert read(sequence("two", story)) == [
         "consumer 0 of owner 2 | owner 1 | owner 2 | engine and log",
@@ -133,7 +133,18 @@ def test_several_machines_have_their_own_places_and_states() -> None:
         "engine and log -> owner 2: 5. sends polled(6)",
         "owner 2 -> consumer 0 of owner 2: send message 6, attempt 1, epoch 2",
         "[consumer 0 of owner 2..engine and log] 6. published",
-        "[consumer 0 of owner 2..engine and log] all is well",
+    ]
+
+
+def test_a_state_of_all_machines_is_said_when_it_changes_whoever_changed_it() -> None:
+    story = [
+        StoryLine("begins", "1: Idle", (), "", None, 0.0, "owner 1"),
+        StoryLine("published", "1: Idle", ()),
+        StoryLine("crash", "nobody", ()),
+        StoryLine("begins", "1: Idle", (), "", None, 0.0, "owner 1"),
+    ]
+    assert read(sequence("", story)) == ["owner 1", "[owner 1] 1. begins", "[owner 1] 1: Idle"] + [
+        *("[owner 1] 2. published", "[owner 1] 3. crash", "[owner 1] nobody", "[owner 1] 4. begins", "[owner 1] 1: Idle")
     ]
 
 
