@@ -24,8 +24,9 @@ from random import Random
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from crash.book import HEARTBEAT, LEASE, Tally
 from crash.journal import Reader
-from crash.judge import HEARTBEAT, LEASE, Judge, Tally
+from crash.judge import Judge
 from crash.life import Life, live
 from crash.plants import PLANTS
 from crash.points import POINTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import traceback
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def live(life: Life) -> None:
                 runner.run(Alive(life, loop, journal).run())
             code = 0
         except BaseException as error:
-            journal("error", f"{type(error).__name__}: {error}")
+            journal("error", "".join(traceback.format_exception(error))[-2000:])
     finally:
         os._exit(code)
 
@@ -80,7 +81,7 @@ class Tenure:
     def __init__(self, profile: Profile, subscription: Subscription) -> None:
         self.profile = profile
         self.subscription = subscription
-        self.over = asyncio.Event()
+        self.closing = False
 
 
 class Alive:
@@ -139,12 +140,12 @@ class Alive:
             await asyncio.wait(tasks)
         return tasks
 
-    async def _stay(self, work: Coroutine[Any, Any, None]) -> None:
-        """Its errors are this life's, but for those of a topic that closes under it."""
+    async def _stay(self, work: Coroutine[Any, Any, None], tenure: Tenure | None = None) -> None:
+        """Its errors are this life's, but for those of what closes under it."""
         try:
             await work
         except* Closed:
-            if not self.ending:
+            if not self.ending and (tenure is None or not tenure.closing):
                 raise
 
     async def _settled(self, tasks: list[asyncio.Task[None]]) -> None:
@@ -188,7 +189,7 @@ class Alive:
                 message = messages[0]
                 self.journal("published", names, [await topic.publish(message.payload, key=message.key, attributes=message.attributes)])
             else:
-                await topic.publish_many(messages)
+                assert await topic.publish_many(messages) == many
                 self.journal("published", names, [])
             if self.chance.random() < 0.5:
                 await asyncio.sleep(self.chance.uniform(0, 2 * self.life.lasts / count))
@@ -217,8 +218,9 @@ class Alive:
             if subscription.explain().code == "paused":  # by this life or by one before
                 await subscription.resume()
             async with asyncio.TaskGroup() as group:
-                consumers = [group.create_task(self._stay(self._consume(tenure, name))) for name in profile.consumers]
+                consumers = [group.create_task(self._stay(self._consume(tenure, name), tenure)) for name in profile.consumers]
                 await self._watch(tenure)
+                tenure.closing = True
                 self.journal("closing", profile.name)
                 await subscription.close()
                 for task in consumers:
@@ -283,7 +285,7 @@ class Alive:
         elif what < 0.03:
             journal("stall", whose, offset)
             longer = self.chance.random() < 0.3  # so long that what comes meanwhile expires in the box
-            await asyncio.sleep((3.5 if longer else 1.2) * ACK_TIMEOUT)
+            await asyncio.sleep((3.5 if longer else 1.1) * ACK_TIMEOUT)
             await self._ack(tenure, delivery, "late")
             return not longer
         elif what < 0.06:

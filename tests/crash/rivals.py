@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def compete(rival: Rival) -> None:
     try:
         asyncio.run(Competing(rival, journal).run())
     except BaseException as error:
-        journal("error", f"{type(error).__name__}: {error}")
+        journal("error", "".join(traceback.format_exception(error))[-2000:])
     finally:
         os._exit(1)
 
@@ -62,7 +63,7 @@ def audit(rival: Rival) -> None:
     try:
         asyncio.run(_audit(rival, journal))
     except BaseException as error:
-        journal("error", f"{type(error).__name__}: {error}")
+        journal("error", "".join(traceback.format_exception(error))[-2000:])
     finally:
         os._exit(0)
 
