@@ -120,6 +120,11 @@ def negated(node: ast.AST, field: str, child: ast.AST) -> bool:
     return plain and isinstance(node, ast.If | ast.While | ast.IfExp) and field == "test"
 
 
+def last_instead(node: ast.AST, field: str, instead: ast.AST) -> bool:
+    """The first is the last of one: what a query answers with."""
+    return isinstance(node, ast.Subscript) and field == "slice" and isinstance(instead, ast.Constant) and instead.value == -1
+
+
 def left_alone(node: ast.AST, field: str, child: ast.AST) -> bool:
     if isinstance(node, Function) and field != "body":
         return True
@@ -143,7 +148,10 @@ def _mutants(node: ast.AST, path: tuple[str, ...], function: str, lines: range) 
             continue
         of_lines = header(child) if isinstance(child, ast.stmt) else lines
         if function:
-            found = [*other(child), *([ast.UnaryOp(ast.Not(), child)] if isinstance(child, ast.expr) and negated(node, field, child) else [])]
+            found = [
+                *(each for each in other(child) if not last_instead(node, field, each)),
+                *([ast.UnaryOp(ast.Not(), child)] if isinstance(child, ast.expr) and negated(node, field, child) else []),
+            ]
             for replacement in found:
                 ast.copy_location(replacement, child)
                 change = f"without {shown(child)}" if isinstance(replacement, ast.Pass) else f"{shown(child)} → {shown(replacement)}"
