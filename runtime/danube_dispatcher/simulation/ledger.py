@@ -62,8 +62,8 @@ class Ledger:
         terms = self._terms.pop(process, NO_TERMS)  # without an opening it is taken to release what is blocked
         tenure = Tenure(self.subject, terms, epoch, process, bool(unclean), self.cursor + 1, now, paused=bool(self.paused))
         if offset == tenure.next:
-            tenure.charges, tenure.attempt = failures + (unclean and mark), attempt
-            tenure.returning = offset if attempt - (0 if unclean else mark) or tenure.charges else -1
+            tenure.charges, tenure.doubts, tenure.attempt = failures, unclean and mark, attempt  # the loss of a process is charged unless it had a verdict
+            tenure.returning = offset if attempt - (0 if unclean else mark) or failures else -1
         self._waiters.pop(process, None)
         self.owner, self.free_at = tenure, None
         self._tenures[epoch] = self._latest[process] = tenure

@@ -54,13 +54,14 @@ class Process:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> Callable[[], object]:
         """A task of this process; what cancels it. What it raises and nobody expects breaks the simulation."""
-        return self.loop.create_task(self._watched(work)).cancel
+        task = self.loop.create_task(work)
+        task.add_done_callback(self._ended)
+        return task.cancel
 
-    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception:
-            self.world.broke(self.name, traceback.format_exc())
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.world.broke(self.name, "".join(traceback.format_exception(error)))
 
     async def _main(self, works: Sequence[Work]) -> None:
         for name in TOPICS:

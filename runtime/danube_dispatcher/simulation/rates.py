@@ -22,6 +22,7 @@ PER_HOUR = {
     "outage": 6.0,  # the store answers nobody in that process
     "clock": 4.0,  # the wall clock of a process jumps
     "deaf": 4.0,  # a process sees nothing of what others write for a while
+    "rival": 12.0,  # a consumer comes under the name of another, whether that holds something or not; of each open subscription
 }
 """How often in an hour, for each process."""
 

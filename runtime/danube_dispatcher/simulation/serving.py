@@ -16,8 +16,6 @@ WAIT = 25.0
 """Seconds at most that it waits for another process's lease: longer than a takeover takes."""
 LIFE = 600.0
 """Seconds that an opening lasts, in the mean, before it is closed."""
-RIVALS = 0.02
-"""Chance, every five seconds, of another consumer under the name of one that need not hold anything."""
 RARELY = 40.0
 """Seconds between two looks of an operator, in the mean, while not all is well."""
 
@@ -71,10 +69,12 @@ async def _hold(process: Process, kind: Kind, subscription: Subscription) -> Non
     if kind.reliable:
         cancels.append(process.spawn(_operate(process, kind, subscription)))
     ends = asyncio.get_running_loop().time() + random.expovariate(1 / LIFE)
+    rival_at = asyncio.get_running_loop().time() + world.faults.pause("rival")
     while not subscription.dispatcher.ended and (world.faults.calm or asyncio.get_running_loop().time() < ends):
         await asyncio.sleep(CARE if world.faults.calm else 5.0)
-        if not world.faults.calm and random.random() < RIVALS:
-            world.faults.counts["takeover"] += 1
+        if asyncio.get_running_loop().time() > rival_at:
+            rival_at += world.faults.pause("rival")
+            world.faults.counts["rival"] += 1
             cancels.append(process.spawn(Worker(process, kind, subscription, random.choice(names)).run()))
     await _close(process, kind, subscription)
     for cancel in cancels:
