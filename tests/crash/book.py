@@ -93,6 +93,8 @@ class Book:
         """For how many more messages the owner is surely careful."""
         self.plain = plain
         """Whether it surely is not."""
+        self.first = self.floor + 1
+        """Where this tenure may have begun to settle."""
         self.last: tuple[int, int] | None = None
         """Offset and attempt of the last one taken."""
         self.answered = False
@@ -210,7 +212,7 @@ class Book:
                 settled = passed in self.asked_now or self.verdict(passed)
                 self.must(settled, f"{offset} was given out while {passed} was not settled (S1, S2)")
         # what met its verdict counts in careful mode like what was acked
-        since = self.floor + 1 if self.last is None else self.last[0]
+        since = self.first if self.last is None else self.last[0]
         self.careful = max(0, self.careful - sum(passed not in self.asked_now for passed in range(since, offset)))
         known = self.attempts.get(offset, 0)
         self.must(attempt > known, f"attempt {attempt} of {offset} came again: {known} was durable")
