@@ -52,6 +52,8 @@ class FaultStore:
         self.dead = False
         self.calls: list[Call] = []
         """All that were made, in order."""
+        self.suffered_at = float("-inf")
+        """When a call last met a fault."""
         self._faults: list[Fault] = []
         self._logs: dict[str, FaultLog] = {}
         self._never: list[asyncio.Future[None]] = []
@@ -75,6 +77,19 @@ class FaultStore:
         """The process is gone: nothing it does reaches the store any more, and it hears of nothing."""
         self.dead = True
 
+    def wake(self) -> None:
+        """It was not dead, only stopped: what hangs is carried out now, late."""
+        self.dead = False
+        never, self._never = self._never, []
+        for each in never:
+            if not each.done():
+                each.set_result(None)
+
+    @property
+    def armed(self) -> bool:
+        """Whether a fault waits for a call."""
+        return any(fault.times != 0 for fault in self._faults)
+
     def made(self, name: str) -> list[Call]:
         """The calls of that name."""
         return [call for call in self.calls if call.name == name]
@@ -90,6 +105,7 @@ class FaultStore:
             if fault.call in (name, "*") and fault.times != 0:
                 if fault.times is not None:
                     fault.times -= 1
+                self.suffered_at = self.calls[-1].at
                 return fault
         return None
 

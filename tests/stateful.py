@@ -36,6 +36,11 @@ class Story:
     def add(self, line: StoryLine) -> None:
         self.lines.append(line)
 
+    def add_effect(self, name: str, arguments: tuple[object, ...]) -> None:
+        """To the last step."""
+        last = self.lines[-1]
+        self.lines[-1] = last._replace(effects=(*last.effects, (name, *arguments)))
+
     def __repr__(self) -> str:
         return sequence(self.title, self.lines)
 
