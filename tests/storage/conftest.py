@@ -1,13 +1,16 @@
-"""Both back ends, for the conformance suite; files, for what only SQLite has."""
+"""All back ends, for the conformance suite; files, for what only SQLite has."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from danube_dispatcher.simulation.disk import Disk, DiskLog, DiskStore
+from danube_dispatcher.simulation.rates import Faults
 from danube_dispatcher.storage import open_store
 from danube_dispatcher.storage.memory import MemoryLog
 from danube_dispatcher.storage.protocols import Store, TopicLog
@@ -36,9 +39,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store.db"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "simulated"])
 async def store(request: pytest.FixtureRequest, path: Path, clock: Clock) -> AsyncIterator[Store]:
-    opened = await open_store("memory:" if request.param == "memory" else f"sqlite:{path}", create=True, clock=clock)
+    if request.param == "simulated":  # the disk of simulations, when nothing goes wrong with it
+        opened: Store = DiskStore(Disk(), asyncio.get_running_loop(), Faults(Random(0), {"all": 0.0}), lambda *_: None, clock=clock)
+    else:
+        opened = await open_store("memory:" if request.param == "memory" else f"sqlite:{path}", create=True, clock=clock)
     yield watched(opened)
     await opened.close()
 
@@ -73,6 +79,8 @@ def watched(store: Store) -> Store:
 
 async def forget(store: Store, log: TopicLog, *offsets: int) -> None:
     """Take messages out of a log, as retention will: they leave a gap."""
+    if isinstance(log, DiskLog):
+        log = log.inner
     if isinstance(log, MemoryLog):
         log._messages = [message for message in log._messages if message.offset not in offsets]
         return

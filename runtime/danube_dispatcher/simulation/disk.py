@@ -17,8 +17,7 @@ from ..errors import DanubeError, StoreBusy, StoreDamaged, StoreFull, StoreUnava
 from ..messages import Message
 from ..storage.memory import MemoryStore
 from ..storage.protocols import APPEND_BYTES, READ_BYTES, READ_MESSAGES, Batch, Lease, Occupied, Request, Row, Spec, TopicLog, Watcher
-from ..storage.rules import Watchers
-from .cluster import ProcessLoop
+from ..storage.rules import Watchers, closed
 from .rates import Faults
 from .scenario import SLOWEST
 
@@ -37,6 +36,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.wall = 0.0
+        self.writes = 0
         self.inner = MemoryStore(clock=lambda: self.wall)
 
     def rows(self) -> list[Row]:
@@ -52,7 +52,10 @@ class DiskStore:
 
     url = URL
 
-    def __init__(self, disk: Disk, loop: ProcessLoop, faults: Faults, write: Write, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, disk: Disk, loop: asyncio.AbstractEventLoop, faults: Faults, write: Write, *, clock: Callable[[], float], dead: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`dead`: whether its process is gone; `clock`: the wall clock of that."""
         self.disk = disk
         self.now = clock
         self.outstanding = 0
@@ -62,6 +65,9 @@ class DiskStore:
         """Until which it sees nothing of what other processes wrote."""
         self.write = write
         self._loop = loop
+        self._dead = dead
+        self._closed = False
+        self._seen = disk.writes
         self._faults = faults
         self._logs: dict[str, DiskLog] = {}
 
@@ -71,6 +77,12 @@ class DiskStore:
         """Carry out a call on what is durable, now. Raises what it raises."""
         self.disk.wall = self.now()
         return at_once(call())
+
+    def change(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The same of a call that writes: others see that something was written."""
+        self._seen += self._seen == self.disk.writes
+        self.disk.writes += 1
+        return self.work(call)
 
     def fault(self, name: str) -> str | None:
         """What goes wrong with a call; it is written down."""
@@ -90,8 +102,9 @@ class DiskStore:
 
     def call(self, name: str, work: Callable[[], T]) -> asyncio.Future[T]:
         """One call. It is carried out when it is made, unless something goes wrong with it."""
-        if self._loop.dead:
+        if self._dead():
             return self._loop.create_future()
+        self.check()
         kind = self.fault(name)
         if kind is None:
             future: asyncio.Future[T] = self._loop.create_future()
@@ -129,25 +142,30 @@ class DiskStore:
         return self.call("topics", lambda: self.work(self.disk.inner.topics))
 
     def refresh(self) -> bool:
-        if self._loop.dead:
-            return False
+        self.check()
         if self._loop.time() < self.outage_until:
             raise self.trouble()
         if self.deaf:
             return False
         for log in self._logs.values():
             log.look()
-        return True
+        seen, self._seen = self._seen, self.disk.writes
+        return seen != self._seen
 
     async def close(self) -> None:
         """What is durable stays; nothing is held."""
+        self._closed = True
+
+    def check(self) -> None:
+        if self._closed:
+            raise closed(self.url)
 
     def load(self, lease: Lease) -> Awaitable[Progress]:
         return self.call("load", lambda: self.work(lambda: self.disk.inner.load(lease)))
 
     def store(self, lease: Lease, progress: Progress, *, let_go: bool = False) -> Awaitable[None]:
         def work() -> None:
-            self.work(lambda: self.disk.inner.store(lease, progress, let_go=let_go))
+            self.change(lambda: self.disk.inner.store(lease, progress, let_go=let_go))
             self.write("durable", name_of(lease.topic, lease.subscription), lease.epoch, *flat(progress))
             if let_go:
                 self.write("let_go", name_of(lease.topic, lease.subscription), lease.epoch)
@@ -156,7 +174,7 @@ class DiskStore:
 
     def acquire(self, topic: str, subscription: str, *, owner: str, seconds: float, new: Spec | None, stamp: int | None = None) -> Awaitable[Lease | Occupied]:
         def work() -> Lease | Occupied:
-            taken = self.work(lambda: self.disk.inner.acquire(topic, subscription, owner=owner, seconds=seconds, new=new, stamp=stamp))
+            taken = self.change(lambda: self.disk.inner.acquire(topic, subscription, owner=owner, seconds=seconds, new=new, stamp=stamp))
             if isinstance(taken, Lease):
                 cursor = new.cursor if new is not None and taken.created else -1
                 self.write("owns", name_of(topic, subscription), taken.epoch, int(taken.unclean), int(taken.created), cursor)
@@ -168,7 +186,7 @@ class DiskStore:
         asked = dict(leases)
 
         def work() -> set[Lease]:
-            held = self.work(lambda: self.disk.inner.renew(asked, seconds=seconds))
+            held = self.change(lambda: self.disk.inner.renew(asked, seconds=seconds))
             self.write("renewed", int(seconds * 1000), *(lease.epoch for lease in asked if lease in held))
             return held
 
@@ -176,7 +194,7 @@ class DiskStore:
 
     def remove(self, lease: Lease) -> Awaitable[None]:
         def work() -> None:
-            self.work(lambda: self.disk.inner.remove(lease))
+            self.change(lambda: self.disk.inner.remove(lease))
             self.write("removed", name_of(lease.topic, lease.subscription), lease.epoch)
 
         return self.call("remove", work)
@@ -185,13 +203,13 @@ class DiskStore:
         return self.call("rows", lambda: self.work(lambda: self.disk.inner.rows(topic)))
 
     def ask(self, topic: str, subscription: str, action: str) -> Awaitable[int]:
-        return self.call("ask", lambda: self.work(lambda: self.disk.inner.ask(topic, subscription, action)))
+        return self.call("ask", lambda: self.change(lambda: self.disk.inner.ask(topic, subscription, action)))
 
     def asked(self, epochs: Sequence[int]) -> Awaitable[list[Request]]:
         return self.call("asked", lambda: self.work(lambda: self.disk.inner.asked(epochs)))
 
     def answer(self, request: int, answer: str) -> Awaitable[None]:
-        return self.call("answer", lambda: self.work(lambda: self.disk.inner.answer(request, answer)))
+        return self.call("answer", lambda: self.change(lambda: self.disk.inner.answer(request, answer)))
 
     def answered(self, request: int, *, withdraw: bool = False) -> Awaitable[str | None]:
         return self.call("answered", lambda: self.work(lambda: self.disk.inner.answered(request, withdraw=withdraw)))
@@ -204,14 +222,14 @@ class DiskLog:
         self.topic = inner.topic
         self.head = inner.head
         self._store = store
-        self._inner = inner
+        self.inner = inner
         self._watchers = Watchers()
 
     def append(self, messages: Sequence[Message]) -> Awaitable[Sequence[int]]:
         def work() -> Sequence[int]:
-            offsets = self._store.work(lambda: self._inner.append(messages))
+            offsets = self._store.change(lambda: self.inner.append(messages))
             for offset, message in zip(offsets, messages, strict=True):
-                payload = message.payload.decode()
+                payload = message.payload.decode(errors="backslashreplace")
                 if "x-original-topic" in message.attributes:
                     whose = name_of(message.attributes["x-original-topic"], message.attributes["x-original-subscription"])
                     self._store.write("buried", self.topic, offset, payload, whose, int(message.attributes["x-original-topic-offset"]))
@@ -223,15 +241,16 @@ class DiskLog:
         return self._store.call("append", work)
 
     def look(self) -> None:
-        if self.head != self._inner.head:
+        if self.head != self.inner.head:
             self._move(())
 
     def _move(self, messages: Sequence[Message]) -> None:
-        self.head = self._inner.head
+        self.head = self.inner.head
         if not self._store.deaf:
             self._watchers.call(messages)
 
     def read(self, start: int, *, messages: int = READ_MESSAGES, size: int = READ_BYTES) -> Batch | Awaitable[Batch]:
+        self._store.check()
         kind = self._store.fault("read")
         if kind is None:
             return self._read(start, messages, size)
@@ -242,7 +261,7 @@ class DiskLog:
         return self._store.later(partial(throw, self._store.trouble()) if kind == "undecided" else lambda: self._read(start, messages, size))
 
     def _read(self, start: int, messages: int, size: int) -> Batch:
-        batch = self._inner.read(start, messages=messages, size=size)
+        batch = self.inner.read(start, messages=messages, size=size)
         assert isinstance(batch, Batch)
         return batch
 

@@ -38,6 +38,8 @@ class Ledger:
         """By process."""
         self._permits: Counter[str] = Counter()
         """Releases that were asked for, and may be carried out."""
+        self._retried: set[int] = set()
+        """Messages whose failures are forgiven, though the disk does not say so yet."""
         self._deaths: Counter[int] = Counter()
         """Crashes under a careful owner, by the message that caused them."""
         self._most = 0
@@ -132,7 +134,15 @@ class Ledger:
         tenure = self.owner
         while tenure.next <= cursor:
             self._pass(tenure)
-        if offset == tenure.next and failures > tenure.blame and not self._forgiven(tenure):
+        before, charged = self.held[0], self.held[2]
+        if before > cursor and charged > (failures if offset == before else 0):
+            if before in self._retried:
+                self._retried.discard(before)
+            elif not self._forgiven(tenure, failures if offset == before else 0):
+                raise self.broken("blame", f"{charged} failures are forgotten", before)
+            elif tenure.taken is not None:
+                tenure.taken.doubtful = True  # its failure may be one of those that were forgiven
+        if offset == tenure.next and failures > tenure.blame:
             raise self.broken("blame", f"{failures} failures were charged of {tenure.blame} that happened", offset)
         for settled in [each for each in tenure.undurable if each <= cursor]:
             del tenure.undurable[settled]
@@ -159,12 +169,12 @@ class Ledger:
             self._permits["drop"] -= 1
         tenure.settle()
 
-    def _forgiven(self, tenure: Tenure) -> bool:
+    def _forgiven(self, tenure: Tenure, failures: int) -> bool:
         """Whether a release has set its failures back."""
         if not self._permits["retry"]:
             return False
         self._permits["retry"] -= 1
-        tenure.charges = tenure.doubts = 0
+        tenure.charges, tenure.doubts = failures, 0
         self._deaths.pop(tenure.next, None)
         return True
 
@@ -179,8 +189,10 @@ class Ledger:
         if offset < tenure.next:
             raise self.broken("settled once", f"it was settled under this ownership, which is at {tenure.next}", offset)
         tenure.take(number, offset, attempt, line, now)
-        if tenure.charges > tenure.terms.max_redeliveries and not self._forgiven(tenure):
-            raise self.broken("verdict", f"it was given out after {tenure.charges} failures, {tenure.terms.max_redeliveries} are allowed", offset)
+        if tenure.charges > tenure.terms.max_redeliveries:
+            if not self._forgiven(tenure, 0):
+                raise self.broken("verdict", f"it was given out after {tenure.charges} failures, {tenure.terms.max_redeliveries} are allowed", offset)
+            self._retried.add(offset)  # which will be durable in a moment
 
     def answering(self, now: int, number: int, epoch: int, offset: int, attempt: int, what: str) -> None:
         taken = self._matching(number, epoch, offset, attempt)
@@ -246,4 +258,5 @@ class Ledger:
     def round_ends(self) -> None:
         """Everything is settled: what was asked for is over."""
         self._permits.clear()
+        self._retried.clear()
         self._deaths.clear()

@@ -37,7 +37,7 @@ class Process:
         self.loop = world.cluster.process(name)
         self.skew = 0.0
         """Seconds that its wall clock is ahead."""
-        self.store = DiskStore(world.disk, self.loop, world.faults, self.write, clock=self.wall)
+        self.store = DiskStore(world.disk, self.loop, world.faults, self.write, clock=self.wall, dead=lambda: self.loop.dead)
         self.topics: dict[str, Topic] = {}
         self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when it has crashed."""
