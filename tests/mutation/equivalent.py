@@ -92,6 +92,11 @@ CODE: dict[str, dict[str, str]] = {
         "EngineCore.returning: self._sends() > 0 or self.held.failures > 0 → self._sends() > 0": "what was charged was sent",
         "EngineCore.returning: 0 → 1 (2)": "what was charged was sent",
         "EngineCore.refusal: self._tokens(now) < 1 - 1e-09 → …": "the tolerance is for rounding",
+        "EngineCore.alarm: self.refused == 'throttled' and self.rate_limit is not None → self.refused == 'throttled'": "nothing else throttles",
+        "EngineCore.poll: without self.owed = False": "whoever is told to repeat a poll owes none by then",
+        "EngineCore.poll: self.refused is None and (not self.buffer) and self.at_end → self.refused is None and self.at_end": "no read before all is out",
+        "EngineCore.poll: without self._judge(now)": "only the pace: the long way gives the same answers",
+        "EngineCore.poll: self.held is not None and self.returning → self.returning": "what returns is held",
     },
 }
 """By module. Numbers after a name count the same change in the same function."""

@@ -221,7 +221,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the page docs/mutation.md")
     asked = parser.parse_args()
     found = [find(machine, asked.sample, asked.seed, asked.minutes) for machine in asked.machine or VARIANTS]
-    text = markdown(found, f"python tests/mutation/who_kills.py {' '.join(each for each in sys.argv[1:] if each != '--write')}".strip())
+    chosen = "".join(f" --machine {machine}" for machine in asked.machine or ())
+    sampled = "" if asked.sample is None else f" --sample {asked.sample}"
+    text = markdown(found, f"python tests/mutation/who_kills.py{chosen}{sampled} --seed {asked.seed}")
     print(text)
     if asked.json:
         names = ("machine", "mutants", "refused", "same", "killed", "survivors", "invariants", "sample")

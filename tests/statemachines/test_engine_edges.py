@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from danube_statemachines import LATER, Held, Progress, backoff
-from engines import core
+from engines import Entry, core, stocked, write
 
 
 def test_a_history_without_a_mark_is_innocent_of_an_unclean_end() -> None:
@@ -22,3 +22,35 @@ def test_reading_is_tried_again_in_time_whether_or_not_a_tick_has_come() -> None
     assert engine.refused == "store"
     assert engine.poll(backoff(1)) is LATER
     assert engine.wants_read
+
+
+def test_a_throttled_poll_is_repeated_when_there_is_a_whole_token() -> None:
+    engine = stocked(0, 1, rate_limit=2.0, rate_burst=1.5)
+    assert engine.poll(0.0) == Entry(0)
+    engine.settle(0, 0.0)
+    assert engine.poll(0.0) is None
+    assert engine.refused == "throttled"
+    assert engine.alarm(0.0) == 0.25, "half a token is there, and a second makes two"
+    engine.tick(0.25)
+    assert engine.take_news() == "wake"
+    assert engine.poll(0.25) == Entry(1)
+
+
+def test_behind_the_bound_on_duplicates_the_cursor_is_written_at_once() -> None:
+    engine = stocked(0, 50, 51, flush_messages=10)
+    for offset in (0, 50):
+        assert engine.poll(0.0) == Entry(offset)
+        engine.settle(offset, 0.0)
+    engine.head_moved(0.0)
+    assert engine.poll(0.0) is None
+    assert engine.refused == "store"
+    assert write(engine, 0.0) == Progress(50)
+    assert engine.take_news() == "wake"
+    assert engine.poll(0.0) == Entry(51)
+
+
+def test_a_paused_engine_at_the_end_of_the_log_is_paused() -> None:
+    engine = stocked()
+    engine.pause(True, 0.0)
+    assert engine.poll(0.0) is None
+    assert engine.refused == "paused"
