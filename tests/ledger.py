@@ -75,9 +75,10 @@ class Ledger:
         held = progress.held
         if held is None or held.offset != self.next:
             held = Held(self.next)
-        self.failures = held.failures + held.sent  # whoever was given it may have died of it
+        died = held.sent and not self.policy.exhausted(held.failures)  # whoever was given it may have died of it
+        self.failures = held.failures + died
         self.attempt = held.attempt
-        self.due = None if held.due_at is None or held.sent or self.exhausted else held.due_at - epoch
+        self.due = None if held.due_at is None or died or self.exhausted else held.due_at - epoch
         return lost
 
     @property
