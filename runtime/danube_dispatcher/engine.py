@@ -180,6 +180,9 @@ class SubscriptionEngine:
                 durable = True
         except Fenced:
             log.warning("subscription %s of %s was taken over by another process before it was closed here", self.name, self.hub.name)
+        except StoreError:
+            await self.hub.run_out(self.lease)
+            raise
         finally:
             self._answer_waiters(durable)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from .errors import StoreError
@@ -104,6 +105,11 @@ class Hub:
         """Its engine has ended."""
         self.engines.pop(lease, None)
         self.waiting.pop(lease, None)
+
+    async def run_out(self, lease: Lease) -> None:
+        """A write that was to end the lease has failed: let its time be over, so that whoever tries again need not wait for it. Raises nothing."""
+        with suppress(StoreError):
+            await self.store.renew({lease: None}, seconds=0.0)
 
     def beat(self) -> None:
         """A notification may have been lost: look."""

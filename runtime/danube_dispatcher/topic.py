@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Self
 
@@ -283,8 +282,7 @@ class Topic(Closable):
         try:
             await self.store.remove(lease)
         except StoreError:
-            with suppress(StoreError):
-                await self.store.renew({lease: None}, seconds=0.0)  # run out at once: who tries again need not wait for a lease of ours
+            await self._hub.run_out(lease)
             raise
 
     async def subscriptions(self) -> list[SubscriptionInfo]:
