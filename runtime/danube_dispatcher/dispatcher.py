@@ -143,7 +143,7 @@ class Dispatcher(Closable):
             return
         target = self._policy.dead_letter_topic
         dead_letter_log = None if target is None else (await engine.hub.sibling(target)).log
-        await engine.open(self.type)
+        await engine.open(self.type, self._policy)
         self._adapter = adapter = cast("Callable[[FailurePolicy, Watchdog], ReliableAdapter]", self._make)(self._policy, watchdog())
         if dead_letter_log is not None:
             self._dead_letters = DeadLetters(dead_letter_log, engine.name, self._policy.poison_policy, adapter)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from danube_statemachines import FLUSH_INTERVAL, EngineCore, Held, Progress
+from danube_statemachines import FLUSH_INTERVAL, EngineCore, FailurePolicy, Held, Progress
 
 from .cancellation import to_the_end
 from .clock import HEARTBEAT, LEASE
@@ -77,7 +77,7 @@ class SubscriptionEngine:
 
     # opening and closing
 
-    async def open(self, type: str) -> None:
+    async def open(self, type: str, policy: FailurePolicy) -> None:
         """Take the lease, fence, and make the first position of a new subscription durable."""
         if self._opened:
             raise UsageError(f"{self!r} was given to a dispatcher before; make a new one")
@@ -108,6 +108,7 @@ class SubscriptionEngine:
             flush_interval=self.flush_interval,
             rate_limit=self.rate_limit,
             rate_burst=self.rate_burst,
+            exhausted=policy.exhausted,
         )
 
     def attach(self, adapter: Driver, host: Host, dead_letters: DeadLetters | None) -> None:
@@ -151,14 +152,18 @@ class SubscriptionEngine:
         if lease.created:
             await store.remove(lease)
         elif lease.unclean:
-            await store.renew({lease: None}, seconds=0.0)  # run out, not let go: the next owner must still be careful
+            await self._run_out(lease)
         else:
             try:
                 progress = await store.load(lease)
             except CursorUnreadable:
-                await store.renew({lease: None}, seconds=0.0)
+                await self._run_out(lease)
             else:
                 await store.store(lease, progress, let_go=True)
+
+    async def _run_out(self, lease: Lease) -> None:
+        """End the lease, but do not let go: the next owner is careful."""
+        await self.hub.store.renew({lease: None}, seconds=0.0)
 
     async def close(self, held: Held | None, *, withdrawn: bool = False) -> None:
         """Make the position, and the history of the message in hand, durable, and let go of the lease. Nothing of it after the ownership was lost.
@@ -176,7 +181,9 @@ class SubscriptionEngine:
             if withdrawn:
                 await self._undo(self.lease)
             elif not lost:
-                await self.hub.store.store(self.lease, self._moved(progress, self.hub.store.now() - now), let_go=True)
+                await self.hub.store.store(self.lease, self._moved(progress, self.hub.store.now() - now), let_go=self.core.clean)
+                if not self.core.clean:
+                    await self._run_out(self.lease)
                 durable = True
         except Fenced:
             log.warning("subscription %s of %s was taken over by another process before it was closed here", self.name, self.hub.name)

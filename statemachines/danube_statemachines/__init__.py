@@ -12,7 +12,7 @@ from .identity import DeliveryId, Extend, Lost, Nack, Replaced
 from .non_reliable import NonReliable
 from .policy import FailurePolicy, PoisonPolicy
 from .port import NonReliablePort, Recorder, ReliablePort, RosterPort, Settlement, Stale
-from .progress import Held, Progress
+from .progress import Held, Progress, advanced
 from .reliable import AWAITING_ACK, BLOCKED, CLOSED, DEAD_LETTERING, DISPATCHING, FAILOVER, IDLE, REDELIVERING, Reliable
 from .roster import RosterMachine
 from .selection import Roster, RoundRobin, Selection, SingleActive
@@ -82,6 +82,7 @@ __all__ = [
     "SingleActive",
     "Stale",
     "Trace",
+    "advanced",
     "backoff",
     "declare_non_reliable",
     "declare_reliable",

@@ -11,13 +11,14 @@ Pure, like the machines. What storage answers comes in as events; what storage m
 out of the ordinary, and `_countdown` runs out when a settlement needs more than a new cursor.
 
 A *careful* engine follows an unclean end: it marks a message as sent, durably, before it answers with it, so that a message that kills its
-process is found and charged. It stays careful for as many messages as could have been given out since the last durable cursor.
+process is found and charged; an exhausted one was in nobody's hands. It stays careful for as many messages as could have been given out since the
+last durable cursor.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar, final
 
@@ -85,8 +86,10 @@ class EngineCore(Generic[T]):
         flush_messages: int = FLUSH_MESSAGES,
         rate_limit: float | None = None,
         rate_burst: float | None = None,
+        exhausted: Callable[[int], bool] = lambda failures: False,
     ) -> None:
-        """Start from what is durable; `unclean`: the owner before did not let go. Without `rate_burst` one second's worth may go at once."""
+        """Start from what is durable; `unclean`: the owner before did not let go. Without `rate_burst` one second's worth may go at once. `exhausted`
+        says it of a message with so many failures."""
         self.flush_interval = flush_interval
         self.flush_messages = flush_messages
         self.rate_limit = rate_limit
@@ -116,11 +119,11 @@ class EngineCore(Generic[T]):
         self.refilled_at = now
         self.attention = True
 
-        if self.held is not None and self.held.sent:
-            self.held = self.held._replace(sent=False)
-            if unclean:
-                self.held = self.held._replace(failures=self.held.failures + 1, reason="process lost", due_at=None)
+        if (held := self.held) is not None:
+            if held.sent and unclean and not held.exhausted:  # that one was in nobody's hands any more
+                held = held._replace(failures=held.failures + 1, reason="process lost", due_at=None)
                 self.write_due = now
+            self.held = held._replace(sent=False, exhausted=exhausted(held.failures))
         self._countdown = 1
         self._judge(now)
 
@@ -140,6 +143,11 @@ class EngineCore(Generic[T]):
     def strict(self) -> bool:
         """Whether each settlement is durable before the next message leaves. It is until the last mark is gone: a crash would charge what was settled."""
         return self.flush_interval == 0 or self.careful > 0 or ((held := self.durable.held) is not None and held.sent)
+
+    @property
+    def clean(self) -> bool:
+        """Whether the next owner need not be careful, if this one lets go. It must go on where this one has not come to the end of it."""
+        return self.careful == 0
 
     @property
     def returning(self) -> bool:

@@ -32,3 +32,11 @@ class Progress(NamedTuple):
     cursor: int = -1
     held: Held | None = None
     paused: bool = False
+
+
+def advanced(saved: Progress, new: Progress) -> Progress:
+    """`new`, but with a cursor that does not go back; what is held at or below it is settled."""
+    if new.cursor >= saved.cursor:
+        return new
+    held = new.held if new.held is not None and new.held.offset > saved.cursor else None
+    return new._replace(cursor=saved.cursor, held=held)

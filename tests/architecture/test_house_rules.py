@@ -22,7 +22,7 @@ LONGEST = 500
 IMPURE = {"asyncio", "datetime", "logging", "random", "secrets", "socket", "sqlite3", "subprocess", "threading", "time", "os", "pathlib", "io"}
 """What the model must not know: a clock, chance, and anything outside."""
 
-STORAGE_KNOWS = {"DanubeError", "Held", "InvalidArgument", "Progress"}
+STORAGE_KNOWS = {"DanubeError", "Held", "InvalidArgument", "Progress", "advanced"}
 """All that a back end may know of the model: what it keeps, and the roots of its errors."""
 
 # A name that is added, renamed or taken away is a change of the API: change it here, and say it in the change log.
@@ -32,7 +32,7 @@ PUBLIC = {
         EngineCore Extend FAILOVER FLUSH_INTERVAL FLUSH_MESSAGES FailurePolicy Fired FiredRow Held IDLE IllegalEvent InvalidArgument LATER Later
         LeanEvent Lost NON_RELIABLE_EXCLUSIVE NON_RELIABLE_SHARED Nack NonReliable NonReliablePort PoisonPolicy Progress
         REDELIVERING RELIABLE_EXCLUSIVE RELIABLE_SHARED Recorder Refusal Reliable ReliablePort Replaced Resumed Roster
-        RosterMachine RosterPort RoundRobin Row RowSpec Selection Settlement SingleActive Stale Trace VARIANTS backoff
+        RosterMachine RosterPort RoundRobin Row RowSpec Selection Settlement SingleActive Stale Trace VARIANTS advanced backoff
         declare_non_reliable declare_reliable described fired_report row unfired unfired_sources
     """,
     "danube_dispatcher": """

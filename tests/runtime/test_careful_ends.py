@@ -13,7 +13,6 @@ from virtual import advance
 machine = processes.machine
 
 
-@pytest.mark.xfail(reason="the owner after a clean end is not careful, although nobody has yet handled with care what the crash left", strict=True)
 async def test_a_payload_that_kills_its_process_is_blocked_in_bounded_time_with_clean_ends_between(machine: Machine) -> None:
     topic = await machine.topic()
     await topic.publish_many([b"deadly"])

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import TypeVar
 
-from danube_statemachines import DanubeError, Progress
+from danube_statemachines import DanubeError, Progress, advanced
 
 from ..messages import Message
 from .protocols import READ_BYTES, READ_MESSAGES, Batch, Lease, Occupied, Request, Row, Spec, Watcher
-from .rules import Tenure, Watchers, advanced, closed, fenced, frozen, no_subscription, no_topic, occupied, sound
+from .rules import Tenure, Watchers, closed, fenced, frozen, no_subscription, no_topic, occupied, sound
 
 T = TypeVar("T")
 

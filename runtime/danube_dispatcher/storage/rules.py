@@ -1,4 +1,4 @@
-"""What both back ends decide in the same way: who may take a lease, what a write makes of saved progress, how to refuse."""
+"""What both back ends decide in the same way: who may take a lease, how to refuse."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
-
-from danube_statemachines import Progress
 
 from ..errors import Closed, Fenced, StoreNotFound, SubscriptionMismatch, SubscriptionNotFound
 from ..messages import NO_ATTRIBUTES, Message
@@ -38,14 +36,6 @@ def occupied(topic: str, subscription: str, tenure: Tenure, new: Spec | None, *,
     if tenure.owner and tenure.until > now and tenure.stamp != stamp:
         return Occupied(tenure.owner, tenure.until, tenure.stamp)
     return None
-
-
-def advanced(saved: Progress, new: Progress) -> Progress:
-    """`new`, but with a cursor that does not go back; what is held at or below it is settled."""
-    if new.cursor >= saved.cursor:
-        return new
-    held = new.held if new.held is not None and new.held.offset > saved.cursor else None
-    return new._replace(cursor=saved.cursor, held=held)
 
 
 def fenced(url: str, lease: Lease) -> Fenced:

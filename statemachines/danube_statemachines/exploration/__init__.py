@@ -5,35 +5,27 @@
 visits all that can be, judges every step by every invariant, and makes sure that from everywhere a message can still get done. So it does for a
 machine of your own: `explore(declare_reliable(MySelection()))`. worlds.py says what can happen, and why so few worlds stand for all.
 
+    explore(subscribed(RELIABLE_SHARED, messages=2, owners=2))
+
+does the same with the machine, its engine, a log and a disk, and processes that crash and outlive one another, for so many messages: subscription.py.
+
 What it finds wrong it tells as the shortest story, and `replay(machine, story)` is the same story as a test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, fields
-from functools import partial
-from typing import Any, TypeVar, cast
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
 
-from ..checks import count, shown
-from ..declaration import Declaration
-from ..errors import InvalidArgument, InvariantBroken, StoryLine
-from ..non_reliable import NonReliable
+from ..checks import count
+from ..errors import InvariantBroken, StoryLine
 from ..policy import FailurePolicy
-from ..reliable import Reliable
-from ..variants import VARIANTS
-from . import non_reliable_invariants, reliable_invariants
-from .non_reliable import NonReliableEnvironment
-from .ordering import watched
-from .reliable import ReliableEnvironment
-from .search import Progress, Search, title
-from .stories import LIVENESS, Judge, Scene
-from .worlds import Step
+from .scenes import Machine, alone, subscribed
+from .search import Progress, Search
+from .stories import LIVENESS, Scene
 
-W = TypeVar("W")
-Machine = Declaration[Reliable] | Declaration[NonReliable]
-
-__all__ = ["LIMIT", "Exploration", "InvariantBroken", "Progress", "Scene", "StoryLine", "explore", "replay"]
+__all__ = ["LIMIT", "Exploration", "InvariantBroken", "Progress", "Scene", "StoryLine", "explore", "replay", "subscribed"]
 
 LIMIT = 200_000
 """Worlds; some 2 KB each."""
@@ -45,7 +37,7 @@ class Exploration:
 
     machine: str
     sessions: int
-    """Consumers attached at once, at most."""
+    """Consumers attached at once (to one process), at most."""
     states: int
     """Worlds: the machine's state with all that decides what may happen next."""
     steps: int
@@ -60,7 +52,7 @@ class Exploration:
 
 
 def explore(
-    machine: Machine,
+    machine: Machine | Scene[Any],
     *,
     sessions: int = 2,
     policy: FailurePolicy | None = None,
@@ -74,22 +66,19 @@ def explore(
     `max_redeliveries`; the other numbers of the policy change nothing of it. `limit` bounds the states that are kept. `progress` is told of the
     states, the steps, the depth and the states yet to be gone into, now and then, and stops the exploration by returning False.
 
-    `without` names invariants by their numbers that a machine of your own does not promise: {"S6"} for a selection that is not fair.
+    `without` names invariants by their numbers that a machine of your own does not promise: {"S6"} for a selection that is not fair. A `subscribed`
+    scene brings its sizes and its policy with it.
 
     Raises InvariantBroken with the shortest story that leads to a violation, DefinitionError for a selection that does what none may do,
     InvalidArgument for numbers that make no sense.
     """
     count("sessions", sessions)
     count("limit", limit)
-    return run(_scene(machine, sessions, policy, without), sessions, limit, progress)
-
-
-def run(scene: Scene[W], sessions: int, limit: int, progress: Progress | None) -> Exploration:
-    """Explore a scene."""
+    scene = machine if isinstance(machine, Scene) else alone(machine, sessions, policy, without)
     search = Search(scene, limit, progress)
     search.run()
     checks = (*scene.checks, *([LIVENESS] if search.finished else []))
-    return Exploration(scene.machine, sessions, len(search.worlds), search.steps, search.depths[-1], search.finished, checks, search.fingerprint)
+    return Exploration(scene.machine, scene.sessions, len(search.worlds), search.steps, search.depths[-1], search.finished, checks, search.fingerprint)
 
 
 def replay(
@@ -101,43 +90,5 @@ def replay(
     cannot happen to this machine. `policy` and `without` as in `explore`.
     """
     labels = [line if isinstance(line, str) else line.what for line in story]
-    scene = machine if isinstance(machine, Scene) else _scene(machine, len(labels) + 1, policy, without)
+    scene = machine if isinstance(machine, Scene) else alone(machine, len(labels) + 1, policy, without)
     return scene.replay(labels)
-
-
-def _scene(machine: Machine, sessions: int, policy: FailurePolicy | None, without: Collection[str]) -> Scene[Any]:
-    lean: type[Reliable] | type[NonReliable] = machine.lean
-    environment: ReliableEnvironment | NonReliableEnvironment
-    judge: Judge[Any]
-    if issubclass(lean, Reliable):
-        used = FailurePolicy(max_redeliveries=1) if policy is None else policy
-        environment = ReliableEnvironment(watched(cast("Declaration[Reliable]", machine)), used, sessions)
-        judge = partial(reliable_invariants.judge, policy=used, selection=environment.selection)
-        checks = [title(check) for check in reliable_invariants.INVARIANTS]
-    else:
-        environment = NonReliableEnvironment(watched(cast("Declaration[NonReliable]", machine)), sessions)
-        judge = partial(non_reliable_invariants.judge, selection=environment.selection)
-        checks = [title(check) for check in non_reliable_invariants.INVARIANTS]
-    numbers = {check.split()[0] for check in checks}
-    for number in without:
-        if number not in numbers:
-            raise InvalidArgument("without", f"needs numbers of invariants ({', '.join(sorted(numbers))}), not {shown(number)}")
-    if without:
-        judge = partial(_waived, judge=judge, without=without)
-    kept = tuple(check for check in checks if check.split()[0] not in without)
-    return Scene(machine.title, environment, judge, kept, _again(machine, policy, without))
-
-
-def _waived(step: Step[W], judge: Judge[W], without: Collection[str]) -> Iterator[tuple[str, str]]:
-    return (found for found in judge(step) if found[0].split()[0] not in without)
-
-
-def _again(machine: Machine, policy: FailurePolicy | None, without: Collection[str]) -> str:
-    """The call that replays a story, as it is written in Python."""
-    arguments = [machine.title.upper() if machine.title in VARIANTS else "machine", "STORY"]
-    if policy is not None:
-        changed = [f"{field.name}={value!r}" for field in fields(policy) if (value := getattr(policy, field.name)) != field.default]
-        arguments.append(f"policy={type(policy).__name__}({', '.join(changed)})")
-    if without:
-        arguments.append(f"without={sorted(without)!r}")
-    return f"replay({', '.join(arguments)})"

@@ -25,6 +25,8 @@ class Scene(NamedTuple, Generic[W]):
     """A machine, all that can happen to it, and what must hold then."""
 
     machine: str
+    sessions: int
+    """Consumers at once, at most."""
     environment: Environment[W]
     judge: Judge[W]
     checks: tuple[str, ...]

@@ -54,6 +54,8 @@ class Step(Generic[W]):
     effects: tuple[Effect, ...] = ()
     fair: bool = False
     """Whether it happens, sooner or later, while consumers acknowledge and storage answers."""
+    fault: bool = False
+    """Whether something went wrong, of which there may be a bounded number."""
     where: str = ""
     """Which machine, where there are several."""
 

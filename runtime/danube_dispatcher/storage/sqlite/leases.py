@@ -7,11 +7,11 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from danube_statemachines import Progress
+from danube_statemachines import Progress, advanced
 
 from ...errors import CursorUnreadable
 from ..protocols import Lease, Occupied, Request, Row, Spec
-from ..rules import Tenure, advanced, fenced, no_subscription, no_topic, occupied, sound
+from ..rules import Tenure, fenced, no_subscription, no_topic, occupied, sound
 from .codec import decode_progress, encode_held, progress_checksum
 
 _OWNED = "epoch = ? AND owner <> ''"

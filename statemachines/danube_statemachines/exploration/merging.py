@@ -1,0 +1,80 @@
+"""Which worlds of a subscription are the same: they differ only in what neither the model nor a check tells apart.
+
+- *Sessions* are their places in the roster, as for a machine alone.
+- *Attempts* only grow; of a message that was sent before, it counts that it was, not how often.
+- *Epochs* only grow; a process has that of the disk, or one that is over.
+- *Time* is early or due, for each of the times that something waits for by itself, in any order.
+- *Writes* are numbered, and it counts whether one was promised that has not begun. After one has failed the next must be made anyway.
+- *What is durable*, as a process knows it, is compared with what should be; but not before the next write has succeeded, if one is under way or has
+  failed. Until then it counts how far it lies behind, and whether a mark is there.
+- *Failures of storage* in a row only lengthen a wait, and that the head has moved counts while a read is under way.
+- *A process that another has succeeded* can write nothing, and is given nothing any more. It counts what it has in hand, for its consumer may answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from ..progress import Held, Progress
+from .processes import CORE, Process
+from .worlds import EARLY, places
+
+
+def _held(held: Held | None) -> Hashable:
+    return None if held is None else (held.offset, held.attempt > held.sent, held.failures, held.due_at is None, held.sent)
+
+
+def same_progress(progress: Progress | None) -> Hashable:
+    return None if progress is None else (progress.cursor, _held(progress.held), progress.paused)
+
+
+def _time_left(time: float | None) -> bool | None:
+    return None if time is None else time > EARLY
+
+
+def same_process(process: Process, epoch: int) -> Hashable:
+    if process.epoch != epoch:
+        return _outlived(process)
+    now = (process.reading, same_progress(process.writing), process.written, process.letter, process.taken)
+    if process.machine is None:
+        return now, process.unclean
+    if process.last is not None:
+        return now, same_progress(process.last), process.its("careful") == 0
+    state, roster, offset, attempt, failures, _, delivery, _, due_at = process.machine
+    holder = delivery and places(roster)(delivery[1])
+    core = [same(value) for same, value in zip(SAME, process.core, strict=True)]
+    if not process.reading:
+        core[CORE["_moved"]] = None
+    failed = process.its("write_failures") > 0
+    if failed:
+        core[CORE["promised"]] = None
+    if process.writing is not None or failed:
+        durable: Any = process.its("durable")
+        core[CORE["durable"]] = durable.cursor, durable.held is not None and durable.held.sent
+    return now, (state, len(roster), offset, attempt > 0, failures, holder, due_at is None), tuple(core)
+
+
+def _outlived(process: Process) -> Hashable:
+    if process.machine is None or process.last is not None:
+        return None
+    state, roster, offset, _, failures, _, delivery, _, _ = process.machine
+    return state, len(roster), offset, failures, delivery and places(roster)(delivery[1]), process.taken, process.letter
+
+
+def _itself(value: Hashable) -> Hashable:
+    return value
+
+
+ALIKE: dict[str, Callable[[Any], Hashable]] = {
+    "held": _held,
+    "durable": same_progress,
+    "writing": same_progress,
+    "write_due": _time_left,
+    "read_retry_at": _time_left,
+    "lease_until": _time_left,
+    "write_failures": bool,
+    "read_failures": lambda _: None,
+}
+SAME = [ALIKE.get(field, _itself) for field in CORE]
+"""For each field of a core, what of it counts."""
