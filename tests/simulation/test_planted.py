@@ -40,7 +40,7 @@ def the_cursor_is_written_ahead_of_the_ack(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(EngineCore, "want", property(ahead))
 
 
-@plant("attempts grow | settled once | single in flight", dozing=20)
+@plant("attempts grow | settled once | single in flight | verdict", dozing=20)
 def what_was_withdrawn_stays_in_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReliableAdapter, "withdraw", lambda self, delivery: None)
 
@@ -132,7 +132,7 @@ def nobody_is_careful_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EngineCore, "__init__", lambda self, progress, **more: init(self, progress, **{**more, "unclean": False}))
 
 
-@plant("liveness", hours=0.05, failed=5)
+@plant("liveness", hours=0.05, failed=10)
 def a_read_that_failed_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EngineCore, "read_failed", lambda self, now: None)
 

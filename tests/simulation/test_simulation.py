@@ -14,7 +14,7 @@ from danube_dispatcher import InvalidArgument
 from danube_dispatcher.simulation.rates import KINDS
 from danube_dispatcher.simulation.run import campaign, simulate
 
-HOURS = 0.1
+HOURS = 0.2
 
 ELSEWHERE = """
 import json, sys
@@ -23,7 +23,7 @@ print(json.dumps(simulate(int(sys.argv[1]), float(sys.argv[2])).sha256))
 """
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(6))
 def test_every_rule_is_kept(seed: int) -> None:
     outcome = simulate(seed, HOURS)
     assert outcome.violation is None, outcome.violation

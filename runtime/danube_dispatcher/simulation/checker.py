@@ -18,7 +18,7 @@ releasing, released. What befalls them: started, crash, stall, resume, outage, c
 **The bound on liveness.** When faults stop, every reliable subscription is settled within
 
     takeover          2 × (LEASE + HEARTBEAT): a process that dozed may hold it, and clocks that differed are right only now
-  + coming back       NAP until some process tries to open it, AWAY until a consumer joins
+  + coming back       WATCH until a process notices that it has lost it, NAP until some process tries to open it, AWAY until a consumer joins
   + what is held      HOLD: no silence of a consumer and no deadline is longer
   + one delay         MAX_DELAY: consumers acknowledge now, so a message is redelivered once more at most
   + the store         2 × RETRY_MOST: a cursor or a dead letter that failed last just before, and SLOWEST for a slow call
@@ -41,7 +41,7 @@ from ..virtual_time import SECOND
 from .history import Line
 from .ledger import Ledger
 from .rules import Broken
-from .scenario import AWAY, CARE, HOLD, MAX_DELAY, NAP, RATE_LIMIT, SLOWEST, WORK
+from .scenario import AWAY, CARE, HOLD, MAX_DELAY, NAP, RATE_LIMIT, SLOWEST, WATCH, WORK
 from .seats import Seats
 from .tenure import MILLISECOND, Terms
 
@@ -51,7 +51,7 @@ RETRY_MOST = 5.0
 
 def bound(backlog: int) -> float:
     """Seconds in which so many messages of a subscription are settled once faults have stopped (see above)."""
-    waiting = 2 * (LEASE + HEARTBEAT) + NAP + AWAY + HOLD + MAX_DELAY + 2 * RETRY_MOST + SLOWEST + 2 * CARE + FLUSH_INTERVAL
+    waiting = 2 * (LEASE + HEARTBEAT) + WATCH + NAP + AWAY + HOLD + MAX_DELAY + 2 * RETRY_MOST + SLOWEST + 2 * CARE + FLUSH_INTERVAL
     return waiting + backlog * (1 / RATE_LIMIT[0] + WORK / 5)
 
 
@@ -156,7 +156,7 @@ class Checker:
         self._ledgers[subject].durable(now, epoch, *progress)
 
     def _on_removed(self, now: int, process: str, subject: str, epoch: int) -> None:
-        del self._ledgers[subject]
+        self._ledgers[subject].removed(now)
 
     def _on_opening(self, now: int, process: str, subject: str, type: str, wait: int, *terms: Any) -> None:
         if terms:

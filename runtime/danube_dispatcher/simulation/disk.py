@@ -13,7 +13,7 @@ from typing import Any, Never, TypeVar, cast
 
 from danube_statemachines import Progress
 
-from ..errors import DanubeError, StoreBusy, StoreDamaged, StoreFull, StoreUnavailable
+from ..errors import DanubeError, StoreBusy, StoreDamaged, StoreError, StoreFull, StoreUnavailable
 from ..messages import Message
 from ..storage.memory import MemoryStore
 from ..storage.protocols import APPEND_BYTES, READ_BYTES, READ_MESSAGES, Batch, Lease, Occupied, Request, Row, Spec, TopicLog, Watcher
@@ -24,8 +24,7 @@ from .scenario import SLOWEST
 T = TypeVar("T")
 
 URL = "simulated:"
-TROUBLES = (StoreUnavailable(URL, "the disk does not answer"), StoreBusy(URL, "somebody holds the lock"), StoreFull(URL, "no room is left"))
-DAMAGE = StoreDamaged(URL, "what was read is not what was written")
+TROUBLES: tuple[type[StoreError], ...] = (StoreUnavailable, StoreBusy, StoreFull)
 
 Write = Callable[..., None]
 """Of a line of the history: (what, …)."""
@@ -94,7 +93,7 @@ class DiskStore:
         return kind
 
     def trouble(self) -> Exception:
-        return self._faults.random.choice(TROUBLES)
+        return self._faults.random.choice(TROUBLES)(URL, "it does not answer as it should")  # a new one each time: it will keep its traceback
 
     @property
     def deaf(self) -> bool:
@@ -255,7 +254,7 @@ class DiskLog:
         if kind is None:
             return self._read(start, messages, size)
         if kind == "damaged":
-            raise DAMAGE
+            raise StoreDamaged(URL, "what was read is not what was written")
         if kind in ("failed", "outage"):
             raise self._store.trouble()
         return self._store.later(partial(throw, self._store.trouble()) if kind == "undecided" else lambda: self._read(start, messages, size))

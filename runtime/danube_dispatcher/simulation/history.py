@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from .cluster import Cluster
 
 Line = tuple[Any, ...]
-KEPT = 100_000
+KEPT = 50_000
 """Lines that are remembered, to show what came before a violation."""
 BATCH = 512
 """Lines that are written out together."""

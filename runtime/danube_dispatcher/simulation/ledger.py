@@ -95,6 +95,11 @@ class Ledger:
         if undurable:
             raise self.broken("clean close", "its accepted ack is not durable", min(undurable))
 
+    def removed(self, now: int) -> None:
+        """Nobody has it, and nothing of it is left; others may be about to open it."""
+        self.cursor, self.paused, self.held = -1, 0, (-1, 0, 0, 0)
+        self.owner, self.free_at = None, now
+
     def opening(self, now: int, process: str, terms: Terms, wait: int) -> None:
         self._most = max(self._most, terms.max_redeliveries)
         self._terms[process] = terms

@@ -16,7 +16,7 @@ from .scenario import PUBLISHED, TOPICS
 if TYPE_CHECKING:
     from .world import World
 
-PUBLISHES = 6.0
+PUBLISHES = 8.0
 """Seconds between two bursts of a process, in the mean."""
 BURST = 12
 """Messages in a burst at most."""

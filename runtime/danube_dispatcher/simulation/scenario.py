@@ -66,8 +66,10 @@ AWAY = 8.0
 """Seconds at most until a consumer that has left comes back."""
 WORK = 0.5
 """Seconds that a message takes at most, where it takes any."""
-NAP = 20.0
+NAP = 60.0
 """Seconds at most that a process does without a subscription before it tries again."""
+WATCH = 10.0
+"""Seconds until a process notices that a subscription has ended."""
 CARE = 0.5
 """Seconds between two looks of an operator when all is to be well."""
 SLOWEST = 4.0

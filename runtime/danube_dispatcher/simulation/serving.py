@@ -9,7 +9,7 @@ from danube_statemachines import FailurePolicy
 from ..errors import Closed, InvalidArgument, NotBlocked, StoreError, SubscriptionError, SubscriptionOwned
 from ..subscription import Subscription
 from .process import Process
-from .scenario import CARE, DEAD, NAP, Kind, opening
+from .scenario import CARE, DEAD, NAP, WATCH, Kind, opening
 from .worker import Worker
 
 WAIT = 25.0
@@ -71,7 +71,7 @@ async def _hold(process: Process, kind: Kind, subscription: Subscription) -> Non
     ends = asyncio.get_running_loop().time() + random.expovariate(1 / LIFE)
     rival_at = asyncio.get_running_loop().time() + world.faults.pause("rival")
     while not subscription.dispatcher.ended and (world.faults.calm or asyncio.get_running_loop().time() < ends):
-        await asyncio.sleep(CARE if world.faults.calm else 5.0)
+        await asyncio.sleep(CARE if world.faults.calm else WATCH)
         if asyncio.get_running_loop().time() > rival_at:
             rival_at += world.faults.pause("rival")
             world.faults.counts["rival"] += 1
