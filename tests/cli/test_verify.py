@@ -15,8 +15,8 @@ import pytest
 from danube_dispatcher.cli import verify
 from danube_dispatcher.cli.running import main
 from danube_dispatcher.cli.verify import GIB, resident
-from danube_statemachines import RELIABLE_SHARED, VARIANTS, Declaration, SingleActive, declare_reliable, reliable
-from danube_statemachines.exploration import InvariantBroken, explore, replay
+from danube_statemachines import RELIABLE_EXCLUSIVE, RELIABLE_SHARED, VARIANTS, Declaration, SingleActive, declare_reliable, reliable
+from danube_statemachines.exploration import InvariantBroken, explore, replay, subscribed
 
 from .conftest import Cli
 
@@ -90,6 +90,23 @@ def test_the_figures_are_those_of_the_exploration(here: Here) -> None:
 def test_more_redeliveries_are_more_states(here: Here) -> None:
     few, many = (rows(here("reliable_exclusive", "--sessions", "1", "--policy", "drop", "--max-redeliveries", number)[1]) for number in "03")
     assert int(few[0][3]) < int(many[0][3])
+
+
+def test_machine_and_engine_together(here: Here) -> None:
+    code, out, err = here("reliable_exclusive", "--messages", "1", "--faults", "0", "--policy", "drop", "--json", "report.json")
+    assert (code, err) == (0, "")
+    (row,) = rows(out)
+    assert row[:3] == ["reliable_exclusive", "drop", "messages 1, consumers 1, owners 1, faults 0"]
+    found = explore(subscribed(RELIABLE_EXCLUSIVE, messages=1, faults=0, policy=verify.policy_named("drop", 1)))
+    assert row[3:6] == [f"{found.states:,}", f"{found.steps:,}", f"{found.depth}"]
+    assert "S4" in out
+    assert json.loads(Path("report.json").read_text())["explorations"][0]["checks"] == list(found.checks)
+
+
+def test_only_reliable_machines_have_an_engine(here: Here) -> None:
+    code, out, _ = here("--owners", "2", "--limit", "20", "--policy", "block")
+    assert code == verify.UNFINISHED
+    assert [row[:3] for row in rows(out)] == [[name, "block", "messages 2, consumers 1, owners 2"] for name in VARIANTS if name.startswith("reliable")]
 
 
 # not finished
@@ -179,6 +196,9 @@ def test_no_story_is_written_of_what_holds(here: Here) -> None:
         (["--memory", "nan"], "needs a number of GiB, more than zero, not 'nan'"),
         (["--memory", "much"], "needs a number of GiB, more than zero, not 'much'"),
         (["--story", "nowhere/story.mmd"], "needs a file in a directory that exists, not 'nowhere/story.mmd'"),
+        (["--sessions", "2", "--owners", "2"], "--sessions is for a machine by itself, --owners for one with its engine"),
+        (["non_reliable_shared", "--messages", "2"], "non_reliable_shared has no engine: --messages is for reliable machines"),
+        (["--faults", "-1"], "needs a whole number, 0 or more, not '-1'"),
         (["--json", "."], "needs a file in a directory that exists, not '.'"),
     ],
     ids=str,

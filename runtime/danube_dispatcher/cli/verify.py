@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from danube_statemachines import VARIANTS, FailurePolicy, PoisonPolicy, Reliable
-from danube_statemachines.exploration import Exploration, InvariantBroken, explore
+from danube_statemachines import VARIANTS, Declaration, FailurePolicy, PoisonPolicy, Reliable
+from danube_statemachines.exploration import Exploration, InvariantBroken, explore, subscribed
 from danube_statemachines.policy import POISON_POLICIES
 
 from ..sequence import sequence
@@ -28,11 +28,16 @@ MEMORY = 2
 """GiB that are used at most, unless told otherwise."""
 SESSIONS = (1, 2, 3, 4)
 """Explored one after the other, unless told otherwise: seconds, all in all."""
+SIZES: dict[str, int | None] = {"messages": 2, "consumers": 1, "owners": 1, "faults": None}
+"""Of a machine and its engine together, unless told otherwise."""
 ALL = "all"
 
 DESCRIPTION = """\
 Explore the machines that ship: every interleaving of what consumers, network, clock, storage and crashes can do, for any
 number of messages. Each step is held to every invariant, and from every state a message must still be able to get done.
+
+With --messages, --consumers, --owners or --faults: reliable machines with their engine, a log, a disk, and processes that
+crash, stall and outlive one another; so many of each.
 """
 EPILOG = """\
 A violation is told as the shortest story that leads to it, step by step: what happened, the state after it, the effects;
@@ -65,11 +70,18 @@ class Task(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.epilog = EPILOG
+    parser.set_defaults(usage_error=parser.error)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("variant", metavar="VARIANT", nargs="?", choices=VARIANTS, help=f"{', '.join(VARIANTS)}; all of them by default")
     parser.add_argument("--sessions", metavar="N", type=positive, help=f"consumers at once, at most; from {SESSIONS[0]} to {SESSIONS[-1]} by default")
     parser.add_argument("--policy", choices=(*POISON_POLICIES, ALL), default=ALL, help="what becomes of an exhausted message (%(default)s)")
     parser.add_argument("--max-redeliveries", metavar="N", type=int, default=1, help="failures beyond so many exhaust a message (%(default)s)")
+
+    group = parser.add_argument_group("machine and engine together")
+    group.add_argument("--messages", metavar="M", type=positive, help="in the log, at most (2)")
+    group.add_argument("--consumers", metavar="C", type=positive, help="attached to a process at once, at most (1)")
+    group.add_argument("--owners", metavar="O", type=positive, help="processes at work at once, at most (1)")
+    group.add_argument("--faults", metavar="F", type=_faults, help="crashes, lapsed leases and failed calls in one story, at most; any number by default")
 
     group = parser.add_argument_group("limits")
     group.add_argument("--limit", metavar="STATES", type=positive, default=sys.maxsize, help="states that are kept in one exploration; no limit by default")
@@ -78,6 +90,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--story", metavar="FILE", type=_file, help="write the story of a violation there, as a Mermaid sequence diagram")
     group.add_argument("--json", metavar="FILE", type=_file, help="write everything there, as one JSON object")
+
+
+def _faults(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"needs a whole number, 0 or more, not {text!r}")
+    return int(text)
 
 
 def _gib(text: str) -> int:
@@ -99,9 +117,14 @@ def _file(text: str) -> Path:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    sizes = {name: getattr(arguments, name) for name in SIZES if getattr(arguments, name) is not None}
+    if sizes and arguments.sessions is not None:
+        arguments.usage_error(f"--sessions is for a machine by itself, --{next(iter(sizes))} for one with its engine")
+    if sizes and arguments.variant is not None and not issubclass(VARIANTS[arguments.variant].lean, Reliable):
+        arguments.usage_error(f"{arguments.variant} has no engine: --{next(iter(sizes))} is for reliable machines")
     report: dict[str, Any] = {"explorations": [], "violation": None}
     try:
-        return _verify(list(_tasks(arguments)), arguments, report)
+        return _verify(list(_tasks(arguments, sizes)), arguments, report)
     finally:
         if arguments.json is not None:
             arguments.json.write_text(json.dumps(report, indent=1, default=repr) + "\n", encoding="utf-8")
@@ -112,13 +135,20 @@ def policy_named(poison_policy: PoisonPolicy, max_redeliveries: int) -> FailureP
     return FailurePolicy(max_redeliveries=max_redeliveries, poison_policy=poison_policy, dead_letter_topic=topic)
 
 
-def _tasks(arguments: argparse.Namespace) -> Iterator[Task]:
+def _tasks(arguments: argparse.Namespace, sizes: dict[str, int]) -> Iterator[Task]:
     wanted = POISON_POLICIES if arguments.policy == ALL else [arguments.policy]
     policies = [policy_named(policy, arguments.max_redeliveries) for policy in wanted]
+    known = {name: number for name, number in (SIZES | sizes).items() if number is not None}
+    size = ", ".join(f"{name} {number}" for name, number in known.items())
     for name, machine in VARIANTS.items():
-        if arguments.variant not in (name, None):
+        reliable = issubclass(machine.lean, Reliable)
+        if arguments.variant not in (name, None) or (sizes and not reliable):
             continue
-        for policy in policies if issubclass(machine.lean, Reliable) else [None]:
+        for policy in policies if reliable else [None]:
+            if sizes:
+                scene = subscribed(cast("Declaration[Reliable]", machine), policy=policy, **known)
+                yield Task(name, policy, size, partial(explore, scene))
+                continue
             for sessions in SESSIONS if arguments.sessions is None else [arguments.sessions]:
                 yield Task(name, policy, f"sessions {sessions}", partial(explore, machine, sessions=sessions, policy=policy))
 
