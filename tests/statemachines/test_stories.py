@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
 import danube_statemachines
 from danube_statemachines import (
+    NON_RELIABLE_EXCLUSIVE,
     NON_RELIABLE_SHARED,
     RELIABLE_EXCLUSIVE,
     RELIABLE_SHARED,
@@ -30,7 +31,7 @@ from danube_statemachines import (
     non_reliable,
     reliable,
 )
-from danube_statemachines.exploration import InvariantBroken, StoryLine, explore, replay
+from danube_statemachines.exploration import InvariantBroken, StoryLine, explore, replay, subscribed
 from danube_statemachines.exploration.non_reliable import NonReliableEnvironment
 from danube_statemachines.exploration.reliable import ReliableEnvironment
 from danube_statemachines.exploration.worlds import Environment
@@ -126,6 +127,14 @@ def test_a_line_tells_all_that_went_in_and_came_out() -> None:
     assert acked == StoryLine("ack", "Dispatching", (("settle", 6, "acked"), ("poll",)), "ack", (1, 0, 6, 1), 10.0)
 
 
+def test_a_story_of_machine_and_engine_together_is_replayed() -> None:
+    scene = subscribed(RELIABLE_EXCLUSIVE, messages=1)
+    labels = ["message 0 is published", "process 1 takes the lease", "process 1 reads its position", "process 1 has a new consumer 0"]
+    went = replay(scene, labels)
+    assert [line.what for line in went] == labels
+    assert (went[-1].where, went[-1].event, went[-1].effects) == ("process 1", "consumer_added", (("active_changed", 0), ("poll",)))
+
+
 def test_more_sessions_than_usual_are_no_matter() -> None:
     assert len(replay(RELIABLE_SHARED, [f"consumer {session} joins" for session in range(9)])) == 9
 
@@ -187,11 +196,17 @@ def labels_of(environment: Environment[W]) -> Iterator[list[str]]:
                 todo.append(after)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_no_two_steps_from_a_world_have_the_same_label(name: str) -> None:
-    variant: Any = VARIANTS[name]
-    environment: Environment[Any] = ReliableEnvironment(variant, DEAD_LETTER, 2) if issubclass(variant.lean, Reliable) else NonReliableEnvironment(variant, 3)
-    worlds = list(labels_of(environment))
+@pytest.mark.parametrize(
+    "environment",
+    [
+        *(ReliableEnvironment(machine, DEAD_LETTER, 2) for machine in (RELIABLE_EXCLUSIVE, RELIABLE_SHARED)),
+        *(NonReliableEnvironment(machine, 3) for machine in (NON_RELIABLE_EXCLUSIVE, NON_RELIABLE_SHARED)),
+        subscribed(RELIABLE_SHARED, messages=2, consumers=2, owners=2, faults=1, policy=DEAD_LETTER).environment,
+    ],
+    ids=["reliable exclusive", "reliable shared", "non-reliable exclusive", "non-reliable shared", "subscribed"],
+)
+def test_no_two_steps_from_a_world_have_the_same_label(environment: Environment[Any]) -> None:
+    worlds = list(islice(labels_of(environment), 2_000))
     assert len(worlds) > 10
     for labels in worlds:
         assert len(set(labels)) == len(labels)
