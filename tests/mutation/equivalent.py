@@ -97,6 +97,11 @@ CODE: dict[str, dict[str, str]] = {
         "EngineCore.poll: self.refused is None and (not self.buffer) and self.at_end → self.refused is None and self.at_end": "no read before all is out",
         "EngineCore.poll: without self._judge(now)": "only the pace: the long way gives the same answers",
         "EngineCore.poll: self.held is not None and self.returning → self.returning": "what returns is held",
+        "EngineCore.begin_write: 1 → 0": "the next settlement looks closer either way",
+        "EngineCore.end: held.attempt or held.failures → held.attempt": "what was charged was sent",
+        "EngineCore._write_soon: self.write_due is None or not self.write_failures or self.write_due < now → …": "what was due is due",
+        "EngineCore._write_soon: 1 → 0": "the next settlement looks closer either way",
+        "EngineCore._write_soon: self.write_due < now → self.write_due <= now": "what was due is due",
     },
 }
 """By module. Numbers after a name count the same change in the same function."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from danube_statemachines import LATER, Held, Progress, backoff
-from engines import Entry, core, stocked, write
+from engines import FOR_EVER, Entry, core, fill, stocked, write
 
 
 def test_a_history_without_a_mark_is_innocent_of_an_unclean_end() -> None:
@@ -21,7 +21,8 @@ def test_reading_is_tried_again_in_time_whether_or_not_a_tick_has_come() -> None
     assert engine.poll(backoff(1) / 2) is None
     assert engine.refused == "store"
     assert engine.poll(backoff(1)) is LATER
-    assert engine.wants_read
+    fill(engine, 0, now=backoff(1))
+    assert engine.alarm(backoff(1)) == FOR_EVER, "there is nothing to try again"
 
 
 def test_a_throttled_poll_is_repeated_when_there_is_a_whole_token() -> None:
@@ -54,3 +55,55 @@ def test_a_paused_engine_at_the_end_of_the_log_is_paused() -> None:
     engine.pause(True, 0.0)
     assert engine.poll(0.0) is None
     assert engine.refused == "paused"
+
+
+def test_a_head_that_moves_before_the_end_was_said_takes_it_back() -> None:
+    engine = stocked()
+    engine.head_moved(0.0)
+    assert engine.poll(0.0) is LATER
+    assert engine.wants_read
+
+
+def test_what_changes_back_before_it_was_written_needs_no_write() -> None:
+    engine = core()
+    engine.pause(True, 0.0)
+    engine.pause(False, 0.0)
+    assert engine.begin_write(0.0) is None
+
+
+def test_a_lease_that_is_renewed_at_the_moment_at_which_it_lapses_wakes() -> None:
+    engine = stocked(0, lease_until=10.0)
+    engine.tick(10.0)
+    assert engine.poll(10.0) is None
+    assert engine.refused == "lease"
+    engine.renewed(20.0, 10.0)
+    assert engine.take_news() == "wake"
+    assert engine.poll(10.0) == Entry(0)
+
+
+def test_time_that_changes_nothing_takes_no_news_away() -> None:
+    engine = stocked(0, 1, rate_limit=1.0)
+    assert engine.poll(0.0) == Entry(0)
+    assert engine.poll(0.0) is None
+    engine.head_moved(0.0)
+    engine.tick(0.0)
+    assert engine.take_news() == "wake"
+
+
+def test_a_restored_engine_refuses_what_its_original_refused() -> None:
+    original = stocked(0)
+    original.pause(True, 0.0)
+    engine = core()
+    engine.restore(original.snapshot(), 0.0)
+    assert engine.poll(0.0) is None
+    assert engine.refused == "paused"
+
+
+def test_a_failed_message_that_is_settled_before_its_failure_is_written_is_forgotten() -> None:
+    engine = stocked(0, 1)
+    engine.poll(0.0)
+    engine.settle(0, 0.0)
+    assert engine.poll(0.0) == Entry(1)
+    engine.save_failure(Held(1, 1, 1, "no"), 0.0)
+    engine.settle(1, 0.0)
+    assert engine.want == Progress(1)
