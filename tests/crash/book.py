@@ -15,6 +15,8 @@ LEASE, HEARTBEAT = 10.0, 0.5
 """Seconds, as the documents say."""
 SLACK = 0.01
 """Seconds of the virtual clock."""
+UNSEEN = 2
+"""Messages that may have met their verdict since the last one that was taken."""
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Tally:
     """Payloads that killed their process."""
     deadly_crashes: int = 0
     worst_crashes: int = 0
-    """Crashes by one payload beyond its policy's limit, while no clean close came between."""
+    """Crashes by one payload beyond its policy's limit."""
     rows: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
 
     def add(self, other: Tally) -> None:
@@ -64,7 +66,7 @@ class Book:
         self.tally = tally
         self.complain = complain
         self.end = "none"
-        """How its last tenure ended: none, clean, unclean, or unknown."""
+        """How its last tenure ended: none, clean, unclean (the next owner must be careful), or unknown."""
         self.lease_until = -1.0
         """When the lease of the last owner ends at the latest."""
         self.acked: dict[int, float] = {}
@@ -84,8 +86,8 @@ class Book:
         """Of those that were passed without an ack: the word of the policy or of the release."""
         self.attempts: dict[int, int] = {}
         """The last one that is durable."""
-        self.crashes: dict[int, list[bool]] = {}
-        """By a deadly message: whether the owner was surely careful, each time."""
+        self.crashes: Counter[int] = Counter()
+        """By a deadly message, since the last retry."""
         self._begin(careful=0, plain=True)
 
     def _begin(self, *, careful: int, plain: bool) -> None:
@@ -135,11 +137,16 @@ class Book:
         self._begin(careful=FLUSH_MESSAGES if unclean else 0, plain=self.opened_as == "clean")
 
     def on_closing(self, at: float) -> None:
-        self.end = "unknown"
+        self.end = self._passed_on()
         self.closing = True
 
+    def _passed_on(self) -> str:
+        """How a close counts that may be done or not: an owner that has not been careful for long enough passes it on, and its end is no clean one."""
+        return "unclean" if self.careful > UNSEEN else "unknown"
+
     def on_closed(self, at: float) -> None:
-        self.end = "clean"
+        self.end = "clean" if self.plain or len(self.tenure) >= FLUSH_MESSAGES else self._passed_on()
+        self.lease_until = at
         if self.tenure:
             self.floor = max(self.floor, self.tenure[-1][1])
         if self.last is not None and self.last[0] not in self.asked:
@@ -234,6 +241,8 @@ class Book:
             self.asked_now.add(offset)
             self.strict = self.profile.flush_interval == 0 or self.careful > 0
             self.careful = max(0, self.careful - 1)
+            if self.closing:
+                self.end = self._passed_on()
 
     def on_acked(self, at: float, offset: int, attempt: int, kind: str, counted: bool) -> None:
         if not self.may_fail(offset) or (counted and kind == "late"):
@@ -304,10 +313,10 @@ class Book:
     def on_deadly(self) -> None:
         """The message just taken kills the process."""
         assert self.last is not None
-        tally, crashes = self.tally, self.crashes.setdefault(self.last[0], [])
-        tally.deadly += not crashes
-        tally.deadly_crashes += 1
-        crashes.append(self.careful > 0)
-        beyond = len(crashes) - self.profile.policy.max_redeliveries - max(0, crashes.count(False) - 1)
-        tally.worst_crashes = max(tally.worst_crashes, beyond)
-        self.must(beyond <= 2, f"{self.last[0]} has killed its process {len(crashes)} times, and its limit is {self.profile.policy.max_redeliveries}")
+        offset, limit = self.last[0], self.profile.policy.max_redeliveries
+        self.crashes[offset] += 1
+        crashes = self.crashes[offset]
+        self.tally.deadly += crashes == 1
+        self.tally.deadly_crashes += 1
+        self.tally.worst_crashes = max(self.tally.worst_crashes, crashes - limit)
+        self.must(crashes <= limit + 2, f"{offset} has killed its process {crashes} times, and its limit is {limit}")

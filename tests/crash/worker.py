@@ -16,7 +16,7 @@ TOPIC = "/test/orders"
 
 
 def say(*words: object) -> None:
-    print(*words, flush=True)  # noqa: T201
+    print(*words, flush=True)
 
 
 async def heard() -> str:
