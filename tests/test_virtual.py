@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from virtual import Deadlock, VirtualLoop, advance
+from danube_dispatcher.virtual_time import Deadlock, VirtualLoop, advance
 
 
 def loop() -> VirtualLoop:

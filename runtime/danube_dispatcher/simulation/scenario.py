@@ -26,6 +26,8 @@ class Kind(NamedTuple):
     """Every ack is durable before it returns."""
     limited: bool = False
     """It has a rate limit."""
+    fleeting: bool = False
+    """It is unsubscribed now and then, and begins anew anywhere."""
     dead_letters: str | None = DEAD
 
     @property
@@ -40,6 +42,7 @@ KINDS = (
     Kind(ORDERS, "shared", "shared"),
     Kind(EVENTS, "shared", "shared", strict=True),
     Kind(EVENTS, "limited", "failover", limited=True),
+    Kind(EVENTS, "fleeting", "exclusive", fleeting=True),
     Kind(LEFT, MOVER, "shared", dead_letters=RIGHT),
     Kind(RIGHT, MOVER, "exclusive", dead_letters=LEFT),
     Kind(DEAD, "morgue", "failover", dead_letters=None),
@@ -59,6 +62,9 @@ RATE_LIMIT = (2.0, 20.0)
 FLUSH_INTERVAL = (1.0, 5.0)
 """Seconds: from, to."""
 
+BACKWARDS = 20
+"""Messages before the head at which a new fleeting subscription begins at most."""
+
 # what whoever is behind the processes does; the bound on liveness rests on these
 HOLD = 1.6 * ACK_TIMEOUT[1]
 """Seconds that a consumer is silent, or does not take, at most: beyond any deadline."""
@@ -76,8 +82,8 @@ SLOWEST = 4.0
 """Seconds that a slow call of the store takes at most."""
 
 
-def opening(kind: Kind, random: Random) -> dict[str, Any]:
-    """Arguments for `Topic.subscribe`, but for the name and `wait`."""
+def opening(kind: Kind, random: Random, head: int) -> dict[str, Any]:
+    """Arguments for `Topic.subscribe`, but for the name and `wait`; `head` is the topic's."""
     arguments: dict[str, Any] = {"type": kind.type, "reliable": kind.reliable}
     if not kind.reliable:
         return arguments
@@ -95,7 +101,8 @@ def opening(kind: Kind, random: Random) -> dict[str, Any]:
         dead_letter_topic=kind.dead_letters,
         max_hold=random.choice([None, timeout * 1.5]),
     )
-    arguments |= {"start": "earliest", "policy": policy, "flush_interval": 0.0 if kind.strict else random.uniform(*FLUSH_INTERVAL)}
+    start = random.choice(("latest", max(0, head - BACKWARDS))) if kind.fleeting else "earliest"
+    arguments |= {"start": start, "policy": policy, "flush_interval": 0.0 if kind.strict else random.uniform(*FLUSH_INTERVAL)}
     if kind.limited:
         limit = random.uniform(*RATE_LIMIT)
         arguments |= {"rate_limit": limit, "rate_burst": random.choice([None, 1, 2 * round(limit)])}

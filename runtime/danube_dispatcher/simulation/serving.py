@@ -16,6 +16,8 @@ WAIT = 25.0
 """Seconds at most that it waits for another process's lease: longer than a takeover takes."""
 LIFE = 600.0
 """Seconds that an opening lasts, in the mean, before it is closed."""
+FORGOTTEN = 0.3
+"""Chance that a fleeting subscription is unsubscribed after it was closed."""
 RARELY = 40.0
 """Seconds between two looks of an operator, in the mean, while not all is well."""
 
@@ -34,7 +36,7 @@ async def serve(process: Process, kind: Kind) -> None:
 
 async def _open(process: Process, kind: Kind) -> Subscription | None:
     world, random = process.world, process.world.random
-    arguments = opening(kind, random)
+    arguments = opening(kind, random, process.topics[kind.topic].head)
     wait = random.uniform(0.0, WAIT) if kind.reliable and random.random() < 0.3 else 0.0
     observer = world.observer if random.random() < 0.5 else None
     process.write("opening", kind.key, kind.type, int(wait * 1000), *_told(arguments.get("policy"), arguments))
@@ -91,7 +93,10 @@ async def _close(process: Process, kind: Kind, subscription: Subscription) -> No
         process.write("closing", kind.key)
         await subscription.close()
         process.write("closed", kind.key)
-    except (Closed, StoreError) as error:
+        if kind.fleeting and random.random() < FORGOTTEN and not process.world.faults.calm:
+            process.write("unsubscribing", kind.key)
+            await process.topics[kind.topic].unsubscribe(kind.name)
+    except (Closed, StoreError, SubscriptionError) as error:
         process.write("unclosed", kind.key, type(error).__name__)
 
 

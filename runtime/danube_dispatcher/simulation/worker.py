@@ -12,6 +12,9 @@ from ..subscription import Subscription
 from .process import Process
 from .scenario import ACK_TIMEOUT, AWAY, HOLD, WORK, Kind
 
+FAR = 1000
+"""By how much a forged answer may differ."""
+
 
 class Worker:
     """Attaches under one name, again and again, until the subscription ends here or somebody takes over."""
@@ -149,10 +152,10 @@ class Worker:
         self.write("extended", epoch, offset, attempt, milliseconds, int(await delivery.extend(milliseconds / 1000)))
 
     async def _forge(self, delivery: Delivery) -> None:
-        """Answer as somebody would who was given another delivery."""
+        """Answer as somebody would who was given another delivery. One that comes next may be in the box already: then it would be no forgery."""
         forged = copy(delivery)
         part = self._random.randrange(4)
-        forged.id = tuple(value + (nth == part) * self._random.choice((-1, 1)) for nth, value in enumerate(delivery.id))  # type: ignore[assignment]
+        forged.id = tuple(value + (nth == part) * self._random.choice((-1, FAR)) for nth, value in enumerate(delivery.id))  # type: ignore[assignment]
         epoch, _, offset, attempt = forged.id
         who = 0 if part == 1 else self._number
         self._process.write("acking", self._kind.key, who, epoch, offset, attempt)
