@@ -152,18 +152,14 @@ class SubscriptionEngine:
         if lease.created:
             await store.remove(lease)
         elif lease.unclean:
-            await self._run_out(lease)
+            await self.hub.run_out(lease)
         else:
             try:
                 progress = await store.load(lease)
             except CursorUnreadable:
-                await self._run_out(lease)
+                await self.hub.run_out(lease)
             else:
                 await store.store(lease, progress, let_go=True)
-
-    async def _run_out(self, lease: Lease) -> None:
-        """End the lease, but do not let go: the next owner is careful."""
-        await self.hub.store.renew({lease: None}, seconds=0.0)
 
     async def close(self, held: Held | None, *, withdrawn: bool = False) -> None:
         """Make the position, and the history of the message in hand, durable, and let go of the lease. Nothing of it after the ownership was lost.
@@ -183,12 +179,12 @@ class SubscriptionEngine:
             elif not lost:
                 await self.hub.store.store(self.lease, self._moved(progress, self.hub.store.now() - now), let_go=self.core.clean)
                 if not self.core.clean:
-                    await self._run_out(self.lease)
+                    await self.hub.run_out(self.lease)
                 durable = True
         except Fenced:
             log.warning("subscription %s of %s was taken over by another process before it was closed here", self.name, self.hub.name)
         except StoreError:
-            await self.hub.run_out(self.lease)
+            await self.hub.give_up(self.lease)
             raise
         finally:
             self._answer_waiters(durable)

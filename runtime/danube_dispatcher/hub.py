@@ -107,9 +107,13 @@ class Hub:
         self.waiting.pop(lease, None)
 
     async def run_out(self, lease: Lease) -> None:
-        """A write that was to end the lease has failed: let its time be over, so that whoever tries again need not wait for it. Raises nothing."""
+        """End the lease, but do not let go: the next owner is careful."""
+        await self.store.renew({lease: None}, seconds=0.0)
+
+    async def give_up(self, lease: Lease) -> None:
+        """A write that was to end the lease has failed: whoever tries again need not wait for it. Raises nothing."""
         with suppress(StoreError):
-            await self.store.renew({lease: None}, seconds=0.0)
+            await self.run_out(lease)
 
     def beat(self) -> None:
         """A notification may have been lost: look."""

@@ -282,7 +282,7 @@ class Topic(Closable):
         try:
             await self.store.remove(lease)
         except StoreError:
-            await self._hub.run_out(lease)
+            await self._hub.give_up(lease)
             raise
 
     async def subscriptions(self) -> list[SubscriptionInfo]:
