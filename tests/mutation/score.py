@@ -41,7 +41,7 @@ def _in(folder: str, *names: str) -> tuple[str, ...]:
 
 TABLES = _in("statemachines", "selection", "reliable", "reliable_poison", "non_reliable", "stateful")
 ENGINE = _in("runtime", "engine", "flushing", "careful", "throttling", "gating", "ownership", "release", "restart", "explain", "danube_defects_engine")
-STORAGE = _in("storage", "conformance_leases", "conformance_log", "urls")
+STORAGE = _in("storage", "conformance_leases", "conformance_log", "conformance_edges", "urls")
 SQLITE = (*STORAGE, *_in("storage", "sqlite_files", "sqlite_writing"))
 MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "policy": ("danube_statemachines.policy", _in("statemachines", "policy", "reliable", "reliable_poison")),
@@ -49,9 +49,12 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "roster": ("danube_statemachines.roster", TABLES),
     "core": (
         "danube_statemachines.engine",
-        (*_in("statemachines", "engine_core", "engine_writing", "engine_careful", "engine_stateful"), *_in("runtime", "engine", "flushing", "careful")),
+        (
+            *_in("statemachines", "engine_core", "engine_writing", "engine_careful", "engine_edges", "engine_stateful"),
+            *_in("runtime", "engine", "flushing", "careful"),
+        ),
     ),
-    "checks": ("danube_statemachines.checks", (*_in("statemachines", "policy"), "test_validation.py", *_in("runtime", "bad_input"))),
+    "checks": ("danube_statemachines.checks", (*_in("statemachines", "policy", "checks"), "test_validation.py", *_in("runtime", "bad_input"))),
     "adapter": (
         "danube_dispatcher.adapter",
         _in("runtime", "dispatcher", "consumers", "non_reliable", "failure_policy", "observer", "gating", "dead_letters", "restart", "selection"),
@@ -81,6 +84,8 @@ class Score:
     """Survivors that are no other program, by mutation/equivalent.py."""
     survivors: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    names: list[str] = field(default_factory=list)
+    """Of those that were tried last."""
 
     @property
     def percent(self) -> str:
@@ -104,7 +109,7 @@ def traced(filename: str, seen: set[int]) -> Any:
 class Campaign:
     """Takes the place of pytest's own loop over the tests."""
 
-    def __init__(self, name: str, sample: int | None, seed: int, only: str, budget: float, score: Score) -> None:
+    def __init__(self, name: str, sample: int | None, seed: int, only: list[str] | None, budget: float, score: Score) -> None:
         self.module = importlib.import_module(MODULES[name][0])
         assert self.module.__file__ is not None
         self.filename = self.module.__file__
@@ -112,7 +117,7 @@ class Campaign:
         self.original = compiled(self.tree, self.filename)
         self.budget = budget
         self.score = score
-        found = [mutant for mutant in mutants(self.tree) if only in mutant.name]
+        found = [mutant for mutant in mutants(self.tree) if only is None or mutant.name in only]
         score.mutants = len(found)
         self.chosen = found if sample is None else sorted(Random(seed).sample(found, min(sample, len(found))), key=lambda mutant: mutant.lines.start)
 
@@ -127,6 +132,7 @@ class Campaign:
             tests = sorted({nth for line in mutant.lines for nth in covering.get(line, ())}, key=seconds.__getitem__)
             outcome = self.outcome(session, mutant, places, tests, int(2 + min(self.budget, sum(seconds[nth] for nth in tests))))
             self.score.tried += 1
+            self.score.names.append(mutant.name)
             if outcome == "killed":
                 self.score.killed += 1
                 continue
@@ -203,7 +209,7 @@ def tests_of(name: str) -> Iterator[str]:
         yield str(page.ROOT / "tests" / path)
 
 
-def measure(name: str, asked: argparse.Namespace, command: str) -> Score:
+def measure(name: str, asked: argparse.Namespace, command: str, only: list[str] | None = None) -> Score:
     score = Score(MODULES[name][0], command)
     hypothesis.settings.register_profile("mutants", phases=[hypothesis.Phase.generate], database=None)
     hypothesis.settings.load_profile("mutants")
@@ -219,12 +225,23 @@ def measure(name: str, asked: argparse.Namespace, command: str) -> Score:
             f"--basetemp={place}/t",
             f"--hypothesis-seed={asked.seed}",
         ]
-        campaign = Campaign(name, asked.sample, asked.seed, asked.only, asked.budget, score)
+        campaign = Campaign(name, None if only else asked.sample, asked.seed, only, asked.budget, score)
         code = pytest.main([*options, *tests_of(name)], plugins=[campaign])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) or not score.tried:
         raise SystemExit(f"{name}: pytest ended with {code}")
     score.seconds = round(time.perf_counter() - begun, 1)
     return score
+
+
+def joined(before: Score, again: Score) -> Score:
+    """What is known once the survivors of an earlier run have been tried again. One that is not in the module any more stays one."""
+    again.survivors += [name for name in before.survivors if name not in again.names]
+    again.mutants, again.tried, again.command = before.mutants, before.tried, before.command
+    again.killed += before.killed
+    again.timeouts += before.timeouts
+    again.same += before.same
+    again.seconds += before.seconds
+    return again
 
 
 def markdown(scores: list[Score]) -> str:
@@ -248,7 +265,7 @@ def main() -> None:
     parser.add_argument("module", nargs="*", metavar="MODULE", help=f"of {', '.join(MODULES)}; all, unless told")
     parser.add_argument("--sample", type=int, metavar="N", help="mutants of each module (all)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the sample and of Hypothesis")
-    parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this in their name")
+    parser.add_argument("--again", action="store_true", help="run only what survived by the results, after tests were added")
     parser.add_argument("--budget", type=float, default=3.0, metavar="SECONDS", help="of computing, for one mutant; what is not noticed by then survives")
     parser.add_argument("--results", type=Path, metavar="FILE", help="keep what was found, beside what earlier runs found of other modules")
     parser.add_argument("--write", action="store_true", help="write the page docs/mutation.md")
@@ -259,7 +276,11 @@ def main() -> None:
     command = f"python tests/mutation/score.py --seed {asked.seed}{f' --sample {asked.sample}' if asked.sample else ''} --budget {asked.budget:g}"
     known = json.loads(asked.results.read_text(encoding="utf-8")) if asked.results and asked.results.exists() else {}
     for name in asked.module or MODULES:
-        known[name] = asdict(measure(name, asked, command))
+        before = Score(**known[name]) if asked.again else None
+        if before is None:
+            known[name] = asdict(measure(name, asked, command))
+        elif before.survivors:
+            known[name] = asdict(joined(before, measure(name, asked, command, before.survivors)))
         if asked.results:
             asked.results.write_text(json.dumps(known, indent=1), encoding="utf-8")
     text = markdown([Score(**known[name]) for name in MODULES if name in known])

@@ -107,3 +107,13 @@ def test_a_failed_message_that_is_settled_before_its_failure_is_written_is_forgo
     engine.save_failure(Held(1, 1, 1, "no"), 0.0)
     engine.settle(1, 0.0)
     assert engine.want == Progress(1)
+
+
+def test_a_history_stays_when_its_mark_is_taken_back() -> None:
+    engine = stocked(0, progress=Progress(held=Held(0, attempt=1)), unclean=True, lease_until=10.0)
+    engine.poll(0.0)
+    assert write(engine, 0.0) == Progress(held=Held(0, attempt=2, sent=True))
+    engine.tick(10.0)
+    assert engine.poll(10.0) is None
+    assert engine.refused == "lease"
+    assert write(engine, 10.0) == Progress(held=Held(0, attempt=1)), "it was sent once, and that it was not sent again is no reason to forget it"
