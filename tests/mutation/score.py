@@ -47,6 +47,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "policy": ("danube_statemachines.policy", _in("statemachines", "policy", "reliable", "reliable_poison")),
     "selection": ("danube_statemachines.selection", TABLES),
     "roster": ("danube_statemachines.roster", TABLES),
+    "progress": ("danube_statemachines.progress", STORAGE),
     "core": (
         "danube_statemachines.engine",
         (
