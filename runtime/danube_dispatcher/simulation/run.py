@@ -20,8 +20,8 @@ STORY = 40
 """Lines of a history that are shown of a violation."""
 DULL = {"waits", "joined", "unopened", "opened"}
 """What is left out of them."""
-OWNING = {"opening", "owns", "let_go", "releasing", "released", "paused", "resuming", "closing", "disconnecting"}
-"""What belongs to the story of any message of its subscription."""
+OWNING = {"owns", "let_go", "releasing", "released", "paused", "resuming", "closing", "disconnecting"}
+"""What belongs to the story of any message of its subscription; of the openings, those that led to an ownership."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,18 @@ def simulate(
 
 def story(lines: list[Line], subject: str, offset: int) -> tuple[str, ...]:
     """The last lines that concern a message of a subscription, or of a topic."""
-    told = [line for line in lines if subject in line and line[2] not in DULL and (line[2] in OWNING or offset < 0 or offset in line[4:])]
+    told: list[Line] = []
+    openings: dict[str, Line] = {}
+    for line in lines:
+        _, process, what, *details = line
+        if subject not in details:
+            continue
+        if what == "opening":
+            openings[process] = line
+        elif what in OWNING or (what not in DULL and (offset < 0 or offset in details[1:])):
+            if what == "owns" and process in openings:
+                told.append(openings[process])
+            told.append(line)
     return tuple(map(shown, told[-STORY:]))
 
 
