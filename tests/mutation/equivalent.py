@@ -102,6 +102,7 @@ CODE: dict[str, dict[str, str]] = {
         "EngineCore._write_soon: self.write_due is None or not self.write_failures or self.write_due < now → …": "what was due is due",
         "EngineCore._judge: self.rate_limit is None and…(not self.strict) and (self.refusal(now) is None)": "the bound is counted anyhow",
         "EngineCore._judge: not self.write_failures → self.write_failures": "the bound is counted anyhow",
+        "EngineCore.save_failure: without self._judge(now)": "nothing is polled before the next settlement, which judges",
         "EngineCore._sends: 0 → …": "asked only while something is held",
         "EngineCore._unmark: self.held is not None and self.held.sent → self.held is not None": "a history without a mark is written already",
         "EngineCore._unmark: sends or self.held.failures → sends": "what was charged was sent",

@@ -76,7 +76,8 @@ class Score:
     """What came of the mutants of one module."""
 
     module: str
-    command: str
+    options: str
+    """Of the command."""
     mutants: int = 0
     tried: int = 0
     killed: int = 0
@@ -210,13 +211,13 @@ def tests_of(name: str) -> Iterator[str]:
         yield str(page.ROOT / "tests" / path)
 
 
-def measure(name: str, asked: argparse.Namespace, command: str, only: list[str] | None = None) -> Score:
-    score = Score(MODULES[name][0], command)
+def measure(name: str, asked: argparse.Namespace, options: str, only: list[str] | None = None) -> Score:
+    score = Score(MODULES[name][0], options)
     hypothesis.settings.register_profile("mutants", phases=[hypothesis.Phase.generate], database=None)
     hypothesis.settings.load_profile("mutants")
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
-        options = [
+        ways = [
             "-p",
             "no:terminal",
             "--assert=plain",
@@ -227,7 +228,7 @@ def measure(name: str, asked: argparse.Namespace, command: str, only: list[str] 
             f"--hypothesis-seed={asked.seed}",
         ]
         campaign = Campaign(name, None if only else asked.sample, asked.seed, only, asked.budget, score)
-        code = pytest.main([*options, *tests_of(name)], plugins=[campaign])
+        code = pytest.main([*ways, *tests_of(name)], plugins=[campaign])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) or not score.tried:
         raise SystemExit(f"{name}: pytest ended with {code}")
     score.seconds = round(time.perf_counter() - begun, 1)
@@ -237,7 +238,7 @@ def measure(name: str, asked: argparse.Namespace, command: str, only: list[str] 
 def joined(before: Score, again: Score) -> Score:
     """What is known once the survivors of an earlier run have been tried again. One that is not in the module any more stays one."""
     again.survivors += [name for name in before.survivors if name not in again.names]
-    again.mutants, again.tried, again.command = before.mutants, before.tried, before.command
+    again.mutants, again.tried, again.options = before.mutants, before.tried, before.options
     again.killed += before.killed
     again.timeouts += before.timeouts
     again.same += before.same
@@ -245,17 +246,23 @@ def joined(before: Score, again: Score) -> Score:
     return again
 
 
-def markdown(scores: list[Score]) -> str:
-    rows = [[each.module, each.mutants, each.tried, each.killed, len(each.timeouts), len(each.same), len(each.survivors), each.percent] for each in scores]
-    survivors = [f"- {each.module}: `{name}`" for each in scores for name in each.survivors]
+def markdown(scores: dict[str, Score]) -> str:
+    rows = [
+        [each.module, each.mutants, each.tried, each.killed, len(each.timeouts), len(each.same), len(each.survivors), each.percent] for each in scores.values()
+    ]
+    together = defaultdict(list)
+    for name, each in scores.items():
+        together[each.options].append(name)
+    survivors = [f"- {each.module}: `{name}`" for each in scores.values() for name in each.survivors]
     return "\n\n".join(
         [
             "## Ordinary code",
             "Functions are changed: a comparison, a condition, a number, a sum or a result is another one, or a statement is missing. A mutant runs the"
-            " tests that come through the changed statement, until one fails. Timeouts count as noticed: the tests do not end.",
+            " tests that come through the changed statement, the quickest first, until one fails or its budget of computing is spent. Timeouts count as"
+            " noticed: the tests do not end. Where tests were added since, the survivors were tried again (`--again`).",
+            "\n".join(f"- `python tests/mutation/score.py {' '.join(names)} {options}`" for options, names in together.items()),
             page.table(["module", "mutants", "tried", "killed", "timeouts", "no other program", "survivors", "score"], rows),
-            "Commands: " + ", ".join(f"`{command}`" for command in dict.fromkeys(each.command for each in scores)) + ".",
-            "Survivors that are *no other program* are listed in tests/mutation/equivalent.py, each with its reason. The others:",
+            "Survivors that are *no other program* are listed in tests/mutation/equivalent.py, each with its reason, and do not count. The others:",
             "\n".join(survivors) or "none.",
         ]
     )
@@ -274,17 +281,17 @@ def main() -> None:
     for name in asked.module:
         if name not in MODULES:
             parser.error(f"no module {name!r}: one of {', '.join(MODULES)}")
-    command = f"python tests/mutation/score.py --seed {asked.seed}{f' --sample {asked.sample}' if asked.sample else ''} --budget {asked.budget:g}"
+    options = f"--seed {asked.seed} --budget {asked.budget:g}{f' --sample {asked.sample}' if asked.sample else ''}"
     known = json.loads(asked.results.read_text(encoding="utf-8")) if asked.results and asked.results.exists() else {}
     for name in asked.module or MODULES:
         before = Score(**known[name]) if asked.again else None
         if before is None:
-            known[name] = asdict(measure(name, asked, command))
+            known[name] = asdict(measure(name, asked, options))
         elif before.survivors:
-            known[name] = asdict(joined(before, measure(name, asked, command, before.survivors)))
+            known[name] = asdict(joined(before, measure(name, asked, options, before.survivors)))
         if asked.results:
             asked.results.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    text = markdown([Score(**known[name]) for name in MODULES if name in known])
+    text = markdown({name: Score(**known[name]) for name in MODULES if name in known})
     print(text)
     if asked.write:
         page.write("code", text)

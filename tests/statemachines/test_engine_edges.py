@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from danube_statemachines import LATER, Held, Progress, backoff
-from engines import FOR_EVER, Entry, core, fill, stocked, write
+from danube_statemachines import LATER, Held, Progress, Resumed, backoff
+from engines import FOR_EVER, Entry, core, fill, settle_all, stocked, write
 
 
 def test_a_history_without_a_mark_is_innocent_of_an_unclean_end() -> None:
@@ -117,3 +117,20 @@ def test_a_history_stays_when_its_mark_is_taken_back() -> None:
     assert engine.poll(10.0) is None
     assert engine.refused == "lease"
     assert write(engine, 10.0) == Progress(held=Held(0, attempt=1)), "it was sent once, and that it was not sent again is no reason to forget it"
+
+
+def test_a_write_that_begins_late_and_hangs_leaves_as_many_messages_as_the_bound_does() -> None:
+    engine = stocked(*range(20), flush_messages=10)
+    for offset in range(8):
+        assert engine.poll(0.0) == Entry(offset)
+        engine.settle(offset, 0.0)
+    assert engine.begin_write(0.0) == Progress(7)
+    assert settle_all(engine, 0.0) == 2
+
+
+def test_a_failure_marks_no_message_that_was_not_marked() -> None:
+    """Or an unclean end would charge it once more."""
+    engine = stocked(0, progress=Progress(held=Held(0, attempt=1)))
+    assert engine.poll(0.0) == Resumed(Entry(0), Held(0, attempt=1))
+    engine.save_failure(Held(0, 2, 1, "no"), 0.0)
+    assert write(engine, 0.0) == Progress(held=Held(0, 2, 1, "no"))
