@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check diagrams wheel wheel-test format cross-check
+.PHONY: demo test lint check diagrams wheel wheel-test format mutation cross-check
 
 demo: $(READY)
 	$(BIN)/danube-dispatcher demo
@@ -33,6 +33,11 @@ wheel: $(READY)
 
 wheel-test: $(READY)
 	$(BIN)/pytest -q -m packaging
+
+# breaks the code on purpose, and writes to docs/mutation.md who notices; more than an hour
+mutation: $(READY)
+	$(BIN)/python tests/mutation/who_kills.py --sample 16 --write
+	$(BIN)/python tests/mutation/score.py --write
 
 # an independent model of the reliable protocol, by TLC; needs Java. Some runs only: make cross-check RUNS="small-block large"
 cross-check: $(VENV)/cross-check/.ready
