@@ -79,7 +79,8 @@ class Checker:
     def __init__(self, on_problem: Callable[[], object]) -> None:
         self.problem: Broken | None = None
         self.deliveries = 0
-        self._on_problem = on_problem
+        self._tell = on_problem
+        self._handlers: dict[str, Callable[..., None]] = {name.removeprefix("_on_"): getattr(self, name) for name in dir(self) if name.startswith("_on_")}
         self._line = 0
         self._topics: dict[str, dict[int, str]] = {}
         """What is in each topic, by offset."""
@@ -100,14 +101,13 @@ class Checker:
         if self.problem is not None:
             return
         self._line += 1
-        now, process, what, *details = line
-        handle = getattr(self, f"_on_{what}", None)
+        handle = self._handlers.get(line[2])
         if handle is not None:
             try:
-                handle(now, process, *details)
+                handle(line[0], line[1], *line[3:])
             except Broken as problem:
                 self.problem = problem
-                self._on_problem()
+                self._tell()
 
     def _ledger(self, subject: str) -> Ledger:
         if subject not in self._ledgers:

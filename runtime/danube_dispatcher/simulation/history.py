@@ -33,21 +33,21 @@ class History:
         self._cluster = cluster
         self._read = reader
         self._file = file
-        self._pending: list[str] = []
+        self._pending: list[Line] = []
         self._digest = hashlib.sha256()
 
     def write(self, process: str, what: str, *details: str | int) -> None:
         line = (self._cluster.now, process, what, *details)
         self.length += 1
         self.recent.append(line)
-        self._pending.append(shown(line))
+        self._pending.append(line)
         if len(self._pending) == BATCH:
             self.flush()
         self._read(line)
 
     def flush(self) -> None:
         if self._pending:
-            text = "\n".join(self._pending) + "\n"
+            text = "\n".join(map(shown, self._pending)) + "\n"
             self._pending.clear()
             self._digest.update(text.encode())
             if self._file is not None:
