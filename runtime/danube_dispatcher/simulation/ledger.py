@@ -38,8 +38,8 @@ class Ledger:
         """By process."""
         self._permits: Counter[str] = Counter()
         """Releases that were asked for, and may be carried out."""
-        self._retried: set[int] = set()
-        """Messages whose failures are forgiven, though the disk does not say so yet."""
+        self._retried: dict[int, int] = {}
+        """Messages whose failures, so many, are forgiven, though the disk does not say so yet."""
         self._deaths: Counter[int] = Counter()
         """Crashes under a careful owner, by the message that caused them."""
         self._most = 0
@@ -142,12 +142,12 @@ class Ledger:
         before, charged = self.held[0], self.held[2]
         if before > cursor and charged > (failures if offset == before else 0):
             if before in self._retried:
-                self._retried.discard(before)
+                del self._retried[before]
             elif not self._forgiven(tenure, failures if offset == before else 0):
                 raise self.broken("blame", f"{charged} failures are forgotten", before)
             elif tenure.taken is not None:
                 tenure.taken.doubtful = True  # its failure may be one of those that were forgiven
-        if offset == tenure.next and failures > tenure.blame:
+        if offset == tenure.next and failures > max(tenure.blame, self._retried.get(offset, 0)):
             raise self.broken("blame", f"{failures} failures were charged of {tenure.blame} that happened", offset)
         for settled in [each for each in tenure.undurable if each <= cursor]:
             del tenure.undurable[settled]
@@ -194,10 +194,11 @@ class Ledger:
         if offset < tenure.next:
             raise self.broken("settled once", f"it was settled under this ownership, which is at {tenure.next}", offset)
         tenure.take(number, offset, attempt, line, now)
-        if tenure.charges > tenure.terms.max_redeliveries:
+        charges = tenure.charges
+        if charges > tenure.terms.max_redeliveries:
             if not self._forgiven(tenure, 0):
-                raise self.broken("verdict", f"it was given out after {tenure.charges} failures, {tenure.terms.max_redeliveries} are allowed", offset)
-            self._retried.add(offset)  # which will be durable in a moment
+                raise self.broken("verdict", f"it was given out after {charges} failures, {tenure.terms.max_redeliveries} are allowed", offset)
+            self._retried[offset] = charges  # until the next write is carried out
 
     def answering(self, now: int, number: int, epoch: int, offset: int, attempt: int, what: str) -> None:
         taken = self._matching(number, epoch, offset, attempt)
