@@ -83,6 +83,9 @@ CODE: dict[str, dict[str, str]] = {
         "number: zero → not zero": "only the words of the error",
         "number: not 0 <= value <= LARGEST or math.isnan…→ not 0 <= value <= LARGEST or (value == 0 and (not zero))": "no number compares with it",
     },
+    "danube_statemachines.progress": {
+        "advanced: new.cursor >= saved.cursor → new.cursor > saved.cursor": "what is held lies above the cursor that it comes with",
+    },
     "danube_statemachines.engine": {
         "backoff: 60 → …": "the longest wait is met long before",
         "EngineCore.__init__: 0.0 → …": "without a rate limit nobody asks for the burst",
