@@ -6,8 +6,10 @@ import argparse
 import json
 from contextlib import ExitStack
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
+from ..simulation.rates import KINDS
 from .terminal import Progress
 
 if TYPE_CHECKING:
@@ -20,12 +22,16 @@ is drawn from the seed: the same seed gives the same history. A checker that kno
 while, and everything must be settled in a bounded time.
 """
 EPILOG = """\
+kinds of faults:
+  {kinds}
+
 exit codes: 0 every rule was kept; 1 one was broken: what, by which seed, and how to repeat it
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    kinds = fill(", ".join(KINDS), 100, subsequent_indent="  ")
+    parser.description, parser.epilog = DESCRIPTION, EPILOG.format(kinds=kinds)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="what chance begins with (default: 0)")
     parser.add_argument("--hours", metavar="H", type=_positive, default=1.0, help="simulated hours of each seed (default: 1)")

@@ -11,9 +11,10 @@ Lines are (nanoseconds, process, what, …). The disk writes, at the moment at w
     removed SUBSCRIPTION EPOCH
     fault KIND CALL                           a call of the store goes wrong
 
-The processes write what they see at the public face: publishing and published; opening, opened, unopened, closing and closed; joining, joined,
-waits, delivered, leaving, ended and refused of a consumer; acking, acked, nacking, nacked and extended of a delivery; pausing, paused, resuming;
-releasing, released. What befalls them: started, crash, stall, resume, outage, clock, deaf. The world writes: trouble, calm, still, settled.
+The processes write what they see at the public face: publishing and published; opening (with its terms), opened, unopened, closing and closed;
+joining, joined, waits, delivered, leaving, ended and refused of a consumer; acking, acked, nacking, nacked and extended of a delivery; pausing, paused,
+resuming; releasing, released; disconnecting; unsubscribing. What befalls them: started, crash, stall, resume, outage, clock, deaf. The world writes:
+calm, still, settled.
 
 **The bound on liveness.** When faults stop, every reliable subscription is settled within
 
