@@ -230,7 +230,7 @@ class Book:
         if self.careful:
             self.floor = max(self.floor, offset - 1)
             if self.last is None or self.last[0] != offset:
-                self.attempts[offset] = attempt
+                self.attempts[offset] = known + 1  # of its first send, which may have waited in another's box in vain
         self.last = (offset, attempt)
         self.answered = False
 

@@ -129,8 +129,9 @@ class Judge:
     def on_stored(self, topic: str, offset: int, identity: str, found: str, origin: list[str | None]) -> None:
         self.check_message("audit", topic, offset, identity, found)
         if topic == DEAD:
-            _, subscription, place = origin
-            self.must(subscription in self.books and place is not None and place.isdigit(), f"dead letter {offset} comes from {origin}")
+            source, subscription, place = origin
+            known = source == TOPIC and subscription in self.books and place is not None and place.isdigit()
+            self.must(known, f"dead letter {offset} says that it comes from {origin}")
             self._dead[str(subscription), int(place or -1)] += 1
             self.must(self._log.get(int(place or -1)) == identity, f"dead letter {offset} is {identity}, and {place} was {self._log.get(int(place or -1))}")
 
