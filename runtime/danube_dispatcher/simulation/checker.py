@@ -143,7 +143,7 @@ class Checker:
         ledger = self._ledger(subject)
         skewed = now < self._skewed_until or any(self._skews.values())
         ledger.late(now, self._troubled_until, skewed=skewed)
-        ledger.owns(now, process, epoch, unclean, created, cursor, skewed=skewed)
+        ledger.owns(now, process, epoch, unclean, created, cursor, self._troubled_until, skewed=skewed)
         self._by_epoch[epoch] = ledger
 
     def _on_renewed(self, now: int, process: str, milliseconds: int, *epochs: int) -> None:

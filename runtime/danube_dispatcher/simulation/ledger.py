@@ -54,8 +54,10 @@ class Ledger:
 
     # ownership
 
-    def owns(self, now: int, process: str, epoch: int, unclean: int, created: int, cursor: int, *, skewed: bool) -> None:
+    def owns(self, now: int, process: str, epoch: int, unclean: int, created: int, cursor: int, troubled_until: dict[str, int], *, skewed: bool) -> None:
         before = self.owner
+        if before is not None and self.free_at is None and not before.judged:
+            self._repeats(before, now, troubled_until.get(before.process, 0))
         if created:
             self.cursor, self.paused, self.held = cursor, 0, (-1, 0, 0, 0)
         elif before is not None and self.free_at is None and now < before.renewed_at + LEASE * SECOND and not skewed:
@@ -113,9 +115,12 @@ class Ledger:
     def crashed(self, now: int, process: str, calm_since: int) -> None:
         """`calm_since`: since when the process had no trouble with its store."""
         self.unopened(process)
-        tenure = self._latest.get(process)
-        if tenure is None:
-            return
+        if self.owner is not None and self.owner.process == process and self.free_at is None:
+            self._repeats(self.owner, now, calm_since)
+            self.owner.judged = True
+
+    def _repeats(self, tenure: Tenure, now: int, calm_since: int) -> None:
+        """An ownership has come to an end that was not clean: accepted acks that are not durable will be repeated."""
         if len(tenure.undurable) > MOST_DUPLICATES:
             raise self.broken("debounce", f"{len(tenure.undurable)} accepted acks are lost")
         for offset, acked_at in tenure.undurable.items():

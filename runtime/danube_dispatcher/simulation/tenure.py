@@ -83,6 +83,8 @@ class Tenure:
     """The highest offset taken."""
     undurable: dict[int, int] = field(default_factory=dict[int, int])
     """Accepted acks that are not durable: offset, and when."""
+    judged: bool = False
+    """Its end was looked at."""
     tokens: float = field(init=False)
     refilled_at: int = field(init=False)
 
