@@ -86,6 +86,12 @@ CODE: dict[str, dict[str, str]] = {
     "danube_statemachines.progress": {
         "advanced: new.cursor >= saved.cursor → new.cursor > saved.cursor": "what is held lies above the cursor that it comes with",
     },
+    "danube_dispatcher.dead_letters": {
+        "deaths: 10 → …": "any bound on the digits of a foreign attribute does",
+        "deaths: len(value) < 10 → …": "any bound on the digits of a foreign attribute does",
+        "DeadLetters._written: not isinstance(error, StoreError) → isinstance(error, StoreError)": "only the words of the log",
+        "DeadLetters._written: not self._failures → self._failures": "only the words of the log",
+    },
     "danube_statemachines.engine": {
         "backoff: 60 → …": "the longest wait is met long before",
         "EngineCore.__init__: 0.0 → …": "without a rate limit nobody asks for the burst",

@@ -63,7 +63,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "engine": ("danube_dispatcher.engine", ENGINE),
     "consumer": ("danube_dispatcher.consumer", _in("runtime", "consumers", "run", "non_reliable", "closing", "selection")),
     "delivery": ("danube_dispatcher.delivery", _in("runtime", "consumers", "run", "gating", "context", "failure_policy")),
-    "dead_letters": ("danube_dispatcher.dead_letters", _in("runtime", "dead_letters")),
+    "dead_letters": ("danube_dispatcher.dead_letters", _in("runtime", "dead_letters", "dead_letters_edges")),
     "rules": ("danube_dispatcher.storage.rules", (*STORAGE, *_in("runtime", "ownership", "release", "subscribing", "restart"))),
     "memory": ("danube_dispatcher.storage.memory", (*STORAGE, *_in("runtime", "topics", "publishing", "subscribing"))),
     **{name: (f"danube_dispatcher.storage.sqlite.{name}", SQLITE) for name in ("codec", "leases", "log", "writer")},
