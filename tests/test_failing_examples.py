@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -40,7 +41,7 @@ def test_a_failure_prints_its_seed_the_shortest_rules_and_the_sequence_diagram(t
     (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {TESTS} {TESTS / 'statemachines'}\n", encoding="utf-8")
     (tmp_path / "conftest.py").write_text((TESTS / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
 
-    told = run(tmp_path)
+    told = run(tmp_path, "--rows=rows.json")
     seed = re.search(r"pytest --hypothesis-seed=(\d+) finds it again", told)
     assert seed is not None, told
     assert "@reproduce_failure(" in told
@@ -51,6 +52,12 @@ def test_a_failure_prints_its_seed_the_shortest_rules_and_the_sequence_diagram(t
     diagram = told[told.index("sequenceDiagram") :]
     assert "participant p1 as consumer 2" in diagram
     assert re.search(r"p\d->>p0: send message 1, attempt", diagram)
+
+    # and which rows were fired on the way
+    assert re.search(r"^reliable_shared +model \d+ of \d+ ", told, re.MULTILINE)
+    rows = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))["model"]["reliable_shared"]
+    assert rows[0]["trigger"] == "wake"
+    assert any(row["times"] for row in rows)
 
     shutil.rmtree(tmp_path / ".hypothesis", ignore_errors=True)  # what it remembers of the first run
     assert f"pytest --hypothesis-seed={seed[1]} finds it again" in run(tmp_path, f"--hypothesis-seed={seed[1]}")
