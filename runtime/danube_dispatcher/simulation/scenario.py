@@ -11,8 +11,10 @@ ORDERS, EVENTS, LEFT, RIGHT, DEAD = "/sim/orders", "/sim/events", "/sim/left", "
 """LEFT and RIGHT are each other's dead-letter topic."""
 MOVER = "mover"
 """The subscriptions of these two: what nobody can process goes to and fro until it is blocked."""
-PUBLISHED = (ORDERS, EVENTS, LEFT)
-TOPICS = (*PUBLISHED, RIGHT, DEAD)
+PUBLISHED = (ORDERS, EVENTS, LEFT, RIGHT)
+TOPICS = (*PUBLISHED, DEAD)
+MOVED = (LEFT, RIGHT, DEAD)
+"""Topics that get dead letters."""
 
 
 class Kind(NamedTuple):

@@ -21,7 +21,7 @@ from .disk import Disk
 from .history import History, Line
 from .process import Process
 from .rates import Faults
-from .scenario import KINDS, PUBLISHED
+from .scenario import KINDS, MOVED
 from .serving import release, serve
 
 PROCESSES = 3
@@ -91,9 +91,7 @@ class World:
 
     def backlog(self, topic: str) -> int:
         """How far the slowest subscription of the topic, or of what it is dead-lettered to, is behind."""
-        return max(
-            (self.disk.head(row.topic) - 1 - row.progress.cursor for row in self.disk.rows() if row.topic == topic or row.topic not in PUBLISHED), default=0
-        )
+        return max((self.disk.head(row.topic) - 1 - row.progress.cursor for row in self.disk.rows() if row.topic == topic or row.topic in MOVED), default=0)
 
     def crash(self, process: Process, cause: str) -> None:
         """The process is gone."""
