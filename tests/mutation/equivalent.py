@@ -86,6 +86,13 @@ CODE: dict[str, dict[str, str]] = {
     "danube_statemachines.progress": {
         "advanced: new.cursor >= saved.cursor → new.cursor > saved.cursor": "what is held lies above the cursor that it comes with",
     },
+    "danube_dispatcher.adapter": {
+        "ReliableAdapter._arm: without self._alarm = alarm": "only the pace: the same alarm is set again",
+        "ReliableAdapter._take_leave: delivery is not None and delivery[1] == consumer.session…→ delivery is not None and (not consumer.waiting())": (
+            "who does not hold the delivery has not taken it, whatever is said: the machine asks for both"
+        ),
+        "ReliableAdapter.ack_message: self.core.plain or not self.core.strict or await self.engine.durable() → not self.core.strict or…": "only the pace",
+    },
     "danube_dispatcher.dead_letters": {
         "deaths: 10 → …": "any bound on the digits of a foreign attribute does",
         "deaths: len(value) < 10 → …": "any bound on the digits of a foreign attribute does",

@@ -58,9 +58,9 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "checks": ("danube_statemachines.checks", (*_in("statemachines", "policy", "checks"), "test_validation.py", *_in("runtime", "bad_input"))),
     "adapter": (
         "danube_dispatcher.adapter",
-        _in("runtime", "dispatcher", "consumers", "non_reliable", "failure_policy", "observer", "gating", "dead_letters", "restart", "selection"),
+        _in("runtime", "dispatcher", "consumers", "non_reliable", "failure_policy", "observer", "gating", "dead_letters", "restart", "selection", "context"),
     ),
-    "engine": ("danube_dispatcher.engine", ENGINE),
+    "engine": ("danube_dispatcher.engine", (*ENGINE, *_in("runtime", "subscribing", "closing"))),
     "consumer": ("danube_dispatcher.consumer", _in("runtime", "consumers", "run", "non_reliable", "closing", "selection")),
     "delivery": ("danube_dispatcher.delivery", _in("runtime", "consumers", "run", "gating", "context", "failure_policy")),
     "dead_letters": ("danube_dispatcher.dead_letters", _in("runtime", "dead_letters", "dead_letters_edges")),

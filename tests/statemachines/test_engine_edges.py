@@ -134,3 +134,9 @@ def test_a_failure_marks_no_message_that_was_not_marked() -> None:
     assert engine.poll(0.0) == Resumed(Entry(0), Held(0, attempt=1))
     engine.save_failure(Held(0, 2, 1, "no"), 0.0)
     assert write(engine, 0.0) == Progress(held=Held(0, 2, 1, "no"))
+
+
+def test_an_exhausted_message_was_in_nobodys_hands_when_its_process_ended() -> None:
+    verdict = Held(0, attempt=1, failures=1, reason="no", exhausted=True)
+    engine = core(Progress(held=verdict._replace(sent=True)), unclean=True, exhausted=lambda failures: failures > 0)
+    assert engine.held == verdict
