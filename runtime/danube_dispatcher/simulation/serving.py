@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from danube_statemachines import FailurePolicy
 
@@ -30,8 +31,7 @@ async def serve(process: Process, kind: Kind) -> None:
         subscription = await _open(process, kind)
         if subscription is not None:
             await _hold(process, kind, subscription)
-        calm = world.faults.calm
-        await asyncio.sleep(random.random() * (1.0 if calm else NAP))
+        await asyncio.sleep(random.random() * (1.0 if world.faults.calm else NAP))
 
 
 async def _open(process: Process, kind: Kind) -> Subscription | None:
@@ -39,7 +39,7 @@ async def _open(process: Process, kind: Kind) -> Subscription | None:
     arguments = opening(kind, random, process.topics[kind.topic].head)
     wait = random.uniform(0.0, WAIT) if kind.reliable and random.random() < 0.3 else 0.0
     observer = world.observer if random.random() < 0.5 else None
-    process.write("opening", kind.key, kind.type, int(wait * 1000), *_told(arguments.get("policy"), arguments))
+    process.write("opening", kind.key, kind.type, int(wait * 1000), *_told(arguments))
     try:
         subscription = await process.topics[kind.topic].subscribe(kind.name, wait=wait, observer=observer, **arguments)
     except (SubscriptionError, StoreError) as error:
@@ -49,16 +49,13 @@ async def _open(process: Process, kind: Kind) -> Subscription | None:
     return subscription
 
 
-def _told(policy: FailurePolicy | None, arguments: dict[str, object]) -> tuple[str | int, ...]:
-    """ack timeout, max_redeliveries, poison policy, max_hold, flush interval, rate, burst: times in milliseconds, rates in messages in 1000 s, -1 for none."""
+def _told(arguments: dict[str, Any]) -> tuple[str | int, ...]:
+    """ack timeout, max_redeliveries, poison policy, max_hold, flush interval, rate, burst: milliseconds, messages in 1000 s, -1 for none."""
+    policy: FailurePolicy | None = arguments.get("policy")
     if policy is None:
         return ()
-    milli = [
-        -1 if each is None else round(float(str(each)) * 1000)
-        for each in (arguments["flush_interval"], arguments.get("rate_limit"), arguments.get("rate_burst"))
-    ]
-    hold = -1 if policy.max_hold is None else round(policy.max_hold * 1000)
-    return (round(policy.ack_timeout * 1000), policy.max_redeliveries, policy.poison_policy, hold, *milli)
+    times = (policy.max_hold, arguments["flush_interval"], arguments.get("rate_limit"), arguments.get("rate_burst"))
+    return (round(policy.ack_timeout * 1000), policy.max_redeliveries, policy.poison_policy, *(-1 if each is None else round(each * 1000) for each in times))
 
 
 async def _hold(process: Process, kind: Kind, subscription: Subscription) -> None:
@@ -105,12 +102,12 @@ async def _operate(process: Process, kind: Kind, subscription: Subscription) -> 
     while not subscription.dispatcher.ended:
         await asyncio.sleep(CARE if world.faults.calm else min(random.expovariate(1 / RARELY), 2 * RARELY))
         try:
-            status = subscription.status()
-            str(subscription.explain())
-            if status.state == "Blocked":
+            why = subscription.explain().code
+            if subscription.status().state == "Blocked":
                 await release(process, kind, subscription)
             elif world.faults.calm:
-                await _resume(process, kind, subscription)
+                if why == "paused":
+                    await _resume(process, kind, subscription)
             elif random.random() < 0.2:
                 await _pause(process, kind, subscription, drain=random.random() < 0.5)
                 await asyncio.sleep(random.random() * 10.0)

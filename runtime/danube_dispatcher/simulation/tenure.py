@@ -146,10 +146,10 @@ class Tenure:
 
     def _take_in(self, offset: int, attempt: int, now: int, waited: bool) -> None:
         """A message comes for the first time."""
+        if offset == self.returning:
+            return  # it may have been in hand, blocked, since this began
         if waited and attempt == self.attempt + 1 and now > self.renewed_at + LEASE * SECOND:
             raise Broken("lapsed lease", f"its lease was renewed {(now - self.renewed_at) / SECOND:.3f} s ago", self.subject, offset)
-        if offset == self.returning:
-            return
         if self.paused:
             if not self.grace:
                 raise Broken("pause", "it was taken in while paused", self.subject, offset)
