@@ -93,6 +93,9 @@ CODE: dict[str, dict[str, str]] = {
         ),
         "ReliableAdapter.ack_message: self.core.plain or not self.core.strict or await self.engine.durable() → not self.core.strict or…": "only the pace",
     },
+    "danube_dispatcher.storage.memory": {
+        "MemoryStore._acquire: 0 → …": "a placeholder, or a number that only must not repeat",
+    },
     "danube_dispatcher.dead_letters": {
         "deaths: 10 → …": "any bound on the digits of a foreign attribute does",
         "deaths: len(value) < 10 → …": "any bound on the digits of a foreign attribute does",
