@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections import Counter
@@ -223,6 +224,7 @@ def main() -> None:
     found = [find(machine, asked.sample, asked.seed, asked.minutes) for machine in asked.machine or VARIANTS]
     chosen = "".join(f" --machine {machine}" for machine in asked.machine or ())
     sampled = "" if asked.sample is None else f" --sample {asked.sample}"
+    sampled += "" if math.isinf(asked.minutes) else f" --minutes {asked.minutes:g}"
     text = markdown(found, f"python tests/mutation/who_kills.py{chosen}{sampled} --seed {asked.seed}")
     print(text)
     if asked.json:
