@@ -200,7 +200,7 @@ class Checker:
         for ledger in self._ledgers.values():
             ledger.crashed(now, process, self._troubled_until.get(process, 0))
         if offset:
-            self._ledgers[subject].killed(process, int(offset))
+            self._ledgers[subject].killed(int(offset))
         if self._skews.pop(process, 0):
             self._skewed_until = now + round(3 * LEASE * SECOND)
         self._troubled_until.pop(process, None)

@@ -41,7 +41,7 @@ class Ledger:
         self._retried: dict[int, int] = {}
         """Messages whose failures, so many, are forgiven, though the disk does not say so yet."""
         self._deaths: Counter[int] = Counter()
-        """Crashes under a careful owner, by the message that caused them."""
+        """Crashes by the message that caused them."""
         self._most = 0
         """The largest max_redeliveries of any opening."""
 
@@ -64,7 +64,7 @@ class Ledger:
             raise self.broken("stolen lease", f"{before.process} had renewed it {(now - before.renewed_at) / SECOND:.3f} s before")
         offset, attempt, failures, mark = self.held
         terms = self._terms.pop(process, NO_TERMS)  # without an opening it is taken to release what is blocked
-        tenure = Tenure(self.subject, terms, epoch, process, bool(unclean), self.cursor + 1, now, paused=bool(self.paused))
+        tenure = Tenure(self.subject, terms, epoch, process, self.cursor + 1, now, paused=bool(self.paused))
         if offset == tenure.next:
             tenure.charges, tenure.doubts, tenure.attempt = failures, unclean and mark, attempt  # the loss of a process is charged unless it had a verdict
             tenure.returning = offset if attempt - (0 if unclean else mark) or failures else -1
@@ -127,12 +127,11 @@ class Ledger:
             if acked_at > calm_since and now - acked_at > tenure.terms.flush_interval * MILLISECOND + SLACK:
                 raise self.broken("debounce", f"its ack, accepted {(now - acked_at) / SECOND:.3f} s before, is lost", offset)
 
-    def killed(self, process: str, offset: int) -> None:
+    def killed(self, offset: int) -> None:
         """A message has crashed its process."""
-        if self._latest[process].careful:
-            self._deaths[offset] += 1
-        if self._deaths[offset] > self._most + 1:
-            raise self.broken("crash loop", f"it has killed {self._deaths[offset]} processes that were warned", offset)
+        self._deaths[offset] += 1
+        if self._deaths[offset] > self._most + 2:
+            raise self.broken("crash loop", f"it has killed {self._deaths[offset]} processes", offset)
 
     # progress
 
@@ -255,9 +254,9 @@ class Ledger:
 
     def disconnected(self, now: int, process: str) -> None:
         tenure = self.of(process)
-        tenure.seats.clear()
-        if tenure.taken is not None:
+        if tenure.taken is not None and tenure.taken.number in tenure.seats:
             tenure.taken.excuse(now)
+        tenure.seats.clear()
 
     def permit(self, action: str, times: int) -> None:
         self._permits[action] = max(0, self._permits[action] + times)

@@ -60,7 +60,6 @@ class Tenure:
     terms: Terms
     epoch: int
     process: str
-    careful: bool
     next: int
     """The first offset that is not settled."""
     renewed_at: int
