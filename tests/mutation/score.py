@@ -42,7 +42,7 @@ def _in(folder: str, *names: str) -> tuple[str, ...]:
 TABLES = _in("statemachines", "selection", "reliable", "reliable_poison", "non_reliable", "stateful")
 ENGINE = _in("runtime", "engine", "flushing", "careful", "throttling", "gating", "ownership", "release", "restart", "explain", "danube_defects_engine")
 STORAGE = _in("storage", "conformance_leases", "conformance_log", "conformance_edges", "urls")
-SQLITE = (*STORAGE, *_in("storage", "sqlite_files", "sqlite_format", "sqlite_writing"))
+SQLITE = (*STORAGE, *_in("storage", "sqlite_bounds", "sqlite_files", "sqlite_format", "sqlite_writing"))
 MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "policy": ("danube_statemachines.policy", _in("statemachines", "policy", "reliable", "reliable_poison")),
     "selection": ("danube_statemachines.selection", TABLES),
