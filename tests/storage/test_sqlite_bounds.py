@@ -20,7 +20,8 @@ async def test_what_waits_for_a_commit_is_bounded_in_bytes(open_file: Open, monk
     go_on = threading.Event()
     held_up = store.writer.call(lambda _: go_on.wait(60))
     calls = [log.append([Message(bytes(300))]) for _ in range(10)]
-    assert store.writer._jobs.qsize() <= 4, "three of them, and the call that is held up"
+    handed = store.writer._jobs.qsize()
     go_on.set()
+    assert handed <= 4, "three of them, and the call that is held up"
     assert await held_up
     assert [list(call) for call in await asyncio.gather(*calls)] == [[offset] for offset in range(10)]
