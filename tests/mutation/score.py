@@ -61,7 +61,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
         _in("runtime", "dispatcher", "consumers", "non_reliable", "failure_policy", "observer", "gating", "dead_letters", "restart", "selection", "context"),
     ),
     "engine": ("danube_dispatcher.engine", (*ENGINE, *_in("runtime", "subscribing", "closing"))),
-    "consumer": ("danube_dispatcher.consumer", _in("runtime", "consumers", "run", "non_reliable", "closing", "selection")),
+    "consumer": ("danube_dispatcher.consumer", _in("runtime", "consumers", "consumer_turns", "run", "non_reliable", "closing", "selection")),
     "delivery": ("danube_dispatcher.delivery", _in("runtime", "consumers", "run", "gating", "context", "failure_policy")),
     "dead_letters": ("danube_dispatcher.dead_letters", _in("runtime", "dead_letters", "dead_letters_edges")),
     "rules": ("danube_dispatcher.storage.rules", (*STORAGE, *_in("runtime", "ownership", "release", "subscribing", "restart"))),
