@@ -93,6 +93,12 @@ CODE: dict[str, dict[str, str]] = {
         ),
         "ReliableAdapter.ack_message: self.core.plain or not self.core.strict or await self.engine.durable() → not self.core.strict or…": "only the pace",
     },
+    "danube_dispatcher.consumer": {
+        "Consumer.__aenter__: False → True": "it has taken nothing yet for which it could be blamed",
+        "Consumer._leave: not self._ended and self._host is not None → not self._ended": "who was attached has a host",
+        "Consumer.__anext__: self._taken >= self._turn → self._taken > self._turn": "only the pace: a turn of one more",
+        "Consumer._wait: 0 → …": "only the pace: a turn of one more or less",
+    },
     "danube_dispatcher.storage.memory": {
         "MemoryStore._acquire: 0 → …": "a placeholder, or a number that only must not repeat",
     },
