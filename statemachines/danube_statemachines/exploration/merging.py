@@ -1,7 +1,7 @@
 """Which worlds of a subscription are the same: they differ only in what neither the model nor a check tells apart.
 
 - *Sessions* are their places in the roster, as for a machine alone.
-- *Attempts* only grow; of a message that was sent before, it counts that it was, not how often.
+- *Attempts* only grow; of a message that was sent before, it counts that it was, not how often. A mark that nobody has acted on is no attempt.
 - *Epochs* only grow; a process has that of the disk, or one that is over.
 - *Time* is early or due, for each of the times that something waits for by itself, in any order.
 - *Writes* are numbered, and it counts whether one was promised that has not begun. After one has failed the next must be made anyway.
@@ -21,8 +21,8 @@ from .processes import CORE, Process
 from .worlds import EARLY, places
 
 
-def _held(held: Held | None) -> Hashable:
-    return None if held is None else (held.offset, held.attempt > held.sent, held.failures, held.due_at is None, held.sent)
+def _held(held: Held | None, announced: int = 0) -> Hashable:
+    return None if held is None else (held.offset, held.attempt > announced, held.failures, held.due_at is None, held.sent)
 
 
 def same_progress(progress: Progress | None) -> Hashable:
@@ -44,6 +44,8 @@ def same_process(process: Process, epoch: int) -> Hashable:
     state, roster, offset, attempt, failures, _, delivery, _, due_at = process.machine
     holder = delivery and places(roster)(delivery[1])
     core = [same(value) for same, value in zip(SAME, process.core, strict=True)]
+    held: Held | None = process.its("held")
+    core[CORE["held"]] = _held(held, announced=held is not None and held.sent and offset is None)
     if not process.reading:
         core[CORE["_moved"]] = None
     failed = process.its("write_failures") > 0
@@ -52,6 +54,8 @@ def same_process(process: Process, epoch: int) -> Hashable:
     if process.writing is not None or failed:
         durable: Any = process.its("durable")
         core[CORE["durable"]] = durable.cursor, durable.held is not None and durable.held.sent
+    else:
+        core[CORE["durable"]] = core[CORE["durable"]], process.its("durable") == Progress(process.its("cursor"), held, process.its("paused"))
     return now, (state, len(roster), offset, attempt > 0, failures, holder, due_at is None), tuple(core)
 
 
@@ -67,7 +71,6 @@ def _itself(value: Hashable) -> Hashable:
 
 
 ALIKE: dict[str, Callable[[Any], Hashable]] = {
-    "held": _held,
     "durable": same_progress,
     "writing": same_progress,
     "write_due": _time_left,
