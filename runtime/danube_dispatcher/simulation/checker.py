@@ -46,6 +46,7 @@ from .scenario import AWAY, CARE, HOLD, MAX_DELAY, NAP, RATE_LIMIT, SLOWEST, WAT
 from .seats import Seats
 from .tenure import MILLISECOND, Terms
 
+ENDLESS = 10**9 * SECOND
 RETRY_MOST = 5.0
 """Seconds until a storage call that keeps failing is tried again at most."""
 
@@ -92,6 +93,8 @@ class Checker:
         self._by_epoch: dict[int, Ledger] = {}
         self._live: dict[tuple[str, str], Live] = {}
         self._troubled_until: dict[str, int] = {}
+        self._after_stall: dict[str, int] = {}
+        """The same of processes that are stalled, for when they run again."""
         self._blind_until: dict[str, int] = {}
         self._skews: dict[str, int] = {}
         self._skewed_until = 0
@@ -173,7 +176,8 @@ class Checker:
     # what befalls processes
 
     def _trouble(self, process: str, until: int) -> None:
-        self._troubled_until[process] = max(until, self._troubled_until.get(process, 0))
+        book = self._after_stall if process in self._after_stall else self._troubled_until
+        book[process] = max(until, book.get(process, 0))
 
     def _on_fault(self, now: int, process: str, kind: str, call: str) -> None:
         self._trouble(process, now + round(SLOWEST * SECOND))
@@ -186,10 +190,11 @@ class Checker:
         self._blind_until[process] = max(now + milliseconds * MILLISECOND, self._blind_until.get(process, 0))
 
     def _on_stall(self, now: int, process: str) -> None:
-        self._trouble(process, now + 100 * SECOND)
+        self._after_stall[process] = self._troubled_until.get(process, 0)
+        self._troubled_until[process] = now + ENDLESS
 
     def _on_resume(self, now: int, process: str) -> None:
-        self._troubled_until[process] = now
+        self._troubled_until[process] = max(now, self._after_stall.pop(process))
 
     def _on_clock(self, now: int, process: str, milliseconds: int) -> None:
         self._skews[process] = milliseconds
@@ -204,6 +209,7 @@ class Checker:
         if self._skews.pop(process, 0):
             self._skewed_until = now + round(3 * LEASE * SECOND)
         self._troubled_until.pop(process, None)
+        self._after_stall.pop(process, None)
         self._blind_until.pop(process, None)
         for key in [key for key in self._live if key[0] == process]:
             del self._live[key]
