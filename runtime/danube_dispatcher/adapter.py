@@ -161,6 +161,9 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
         trigger(event)
         if self.asked or self.core.attention:
             self.catch_up(now)
+        self._arm_deadline(now)
+
+    def _arm_deadline(self, now: float) -> None:
         due_at = self.machine.due_at
         if due_at is not None and due_at < self._alarm:
             self._arm(now)
@@ -175,6 +178,7 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
             return  # its observer has looked and found more to read: the step under way follows by itself
         now = self.machine.now = self._clock()
         self.catch_up(now)
+        self._arm_deadline(now)  # of what was sent because a read or a write was answered
 
     def read(self, now: float) -> None:
         self.engine.read(now)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import processes
+from danube_dispatcher import FailurePolicy
 from danube_dispatcher.clock import LEASE, RENEWAL
 from danube_dispatcher.errors import Fenced, SubscriptionOwned
-from delivering import take
+from delivering import join, publish, take
 from faults import TROUBLE
 from processes import Machine, faults_of, owner
 from virtual import advance
@@ -48,3 +49,15 @@ async def test_who_asked_for_a_lease_long_ago_has_not_watched_it_since(machine: 
         await elsewhere.subscribe("s", wait=LEASE + 7.0)
     await advance(RENEWAL + 1.0)
     assert not subscription.dispatcher.ended
+
+
+async def test_the_ack_deadline_of_a_message_whose_read_took_long_is_kept(machine: Machine) -> None:
+    here, elsewhere = await machine.topic(), await machine.topic()
+    consumer = await join(await here.subscribe("s", policy=FailurePolicy(ack_timeout=2.5)), "c")
+    await advance(1.0)
+    faults_of(here).lag("read", before=0.01)
+    await publish(elsewhere, "a")
+    delivery = await take(consumer)
+    await advance(3.0)
+    assert not delivery.open
+    assert await delivery.ack() is False
