@@ -153,10 +153,10 @@ class Deliveries(Rules):
     def at_send(self, offset: int) -> None:
         """A careful owner has marked what it gives out, and made durable all before it."""
         if self.ledger.careful:
-            cursor, held, _ = self.machine.row().progress
+            cursor, held = self.machine.row().progress[:2]
             self.ledger.must(cursor == offset - 1, f"{offset} was sent while only {cursor} is durable, in spite of care")
             marked = held is not None and held.offset == offset and held.sent
-            self.ledger.must(marked or self.ledger.forgiven, f"{offset} was sent, but {held} is marked")
+            self.ledger.must(marked, f"{offset} was sent, but {held} is marked")
 
     async def opening(self, kind: str, policy: FailurePolicy, flush: float, rate: tuple[float | None, int | None]) -> None:
         self.kind = kind

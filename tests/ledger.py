@@ -44,8 +44,6 @@ class Ledger:
         self.attempt = 0
         self.due: float | None = None
         """When its delay ends."""
-        self.forgiven = False
-        """Released in this run: the mark of a careful owner went with the verdict."""
         # what the test does at this moment
         self.acking: DeliveryId | None = None
         self.nacking: float | None = None
@@ -61,7 +59,6 @@ class Ledger:
     def reopened(self, *, careful: int = 0) -> None:
         """A new run begins, with nobody attached; one that follows an unclean end is careful for so many messages."""
         self.open = None
-        self.forgiven = False
         self.turns = Turns(self.exclusive)
         self.active: int | None = None
         self.careful = careful
@@ -167,7 +164,6 @@ class Ledger:
     def on_save_failure(self, held: Held) -> None:
         if self.releasing == "retry":
             self.failures = 0
-            self.forgiven = True
         else:
             self.must(self.open is not None and self.open.taken, f"a failure was charged, but {self.open} was nobody's (S13)")
             self.failures += 1
@@ -194,4 +190,3 @@ class Ledger:
         self.careful = max(0, self.careful - 1)
         self.open = self.due = None
         self.failures = self.attempt = 0
-        self.forgiven = False

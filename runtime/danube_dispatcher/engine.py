@@ -177,9 +177,7 @@ class SubscriptionEngine:
             if withdrawn:
                 await self._undo(self.lease)
             elif not lost:
-                await self.hub.store.store(self.lease, self._moved(progress, self.hub.store.now() - now), let_go=self.core.clean)
-                if not self.core.clean:
-                    await self.hub.run_out(self.lease)
+                await self.hub.store.store(self.lease, self._moved(progress, self.hub.store.now() - now), let_go=True)
                 durable = True
         except Fenced:
             log.warning("subscription %s of %s was taken over by another process before it was closed here", self.name, self.hub.name)

@@ -103,7 +103,7 @@ class EngineCore(Generic[T]):
         self.write_due: float | None = None
         self.write_failures = 0
         self.writes_begun = self.writes_done = self.promised = 0
-        self.careful = flush_messages if unclean else 0
+        self.careful = flush_messages if unclean else progress.careful
 
         self.buffer: deque[T] = deque()
         self.next_offset = progress.cursor + 1
@@ -143,11 +143,6 @@ class EngineCore(Generic[T]):
     def strict(self) -> bool:
         """Whether each settlement is durable before the next message leaves. It is until the last mark is gone: a crash would charge what was settled."""
         return self.flush_interval == 0 or self.careful > 0 or ((held := self.durable.held) is not None and held.sent)
-
-    @property
-    def clean(self) -> bool:
-        """Whether the next owner need not be careful, if this one lets go. It must go on where this one has not come to the end of it."""
-        return self.careful == 0
 
     @property
     def returning(self) -> bool:
@@ -337,7 +332,7 @@ class EngineCore(Generic[T]):
         if held is not None:
             self.held = held if held.attempt or held.failures else None
         self._judge(now)
-        return self.want
+        return self.want._replace(careful=self.careful)
 
     def tick(self, now: float) -> None:
         """Time has passed `alarm`."""

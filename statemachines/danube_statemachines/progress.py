@@ -32,6 +32,8 @@ class Progress(NamedTuple):
     cursor: int = -1
     held: Held | None = None
     paused: bool = False
+    careful: int = 0
+    """Messages that the next owner is to give out with care, although this one lets go: after an unclean end it had to, and has not come so far."""
 
 
 def advanced(saved: Progress, new: Progress) -> Progress:

@@ -189,6 +189,6 @@ async def _go_on(topic: Topic, rows: dict[str, Row], head: int, random: Random) 
 
 def _first(row: Row) -> int:
     """What a subscription delivers first: the next message, unless that has met its verdict; a crash is charged to one that is marked as sent."""
-    cursor, held, _ = row.progress
+    cursor, held = row.progress[:2]
     dead = held is not None and held.failures + (held.sent and row.owner != "") > POLICY.max_redeliveries
     return cursor + 1 + dead

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 import processes
 from danube_dispatcher import FailurePolicy
 from delivering import join, take, waiting

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from danube_statemachines import LATER, Held, Progress, Resumed, backoff
+from danube_statemachines import FLUSH_MESSAGES, LATER, Held, Progress, Resumed, backoff
 from engines import Entry, core, fill, settle_all, stocked, write
 
 # polling and reading
@@ -249,14 +249,26 @@ def test_a_clean_close_keeps_the_history_of_the_message_in_hand_and_takes_its_ma
     engine.poll(0.0)
     write(engine, 0.0)
     engine.poll(0.0)
-    assert engine.end("closed", 0.0, Held(0, attempt=2)) == Progress(held=Held(0, attempt=2))
+    assert engine.end("closed", 0.0, Held(0, attempt=2)) == Progress(held=Held(0, attempt=2), careful=FLUSH_MESSAGES)
 
 
 def test_a_clean_close_takes_the_mark_of_a_message_away_that_was_not_given_out() -> None:
     engine = stocked(0, unclean=True)
     engine.poll(0.0)
     write(engine, 0.0)
-    assert engine.end("closed", 0.0) == Progress()
+    assert engine.end("closed", 0.0) == Progress(careful=FLUSH_MESSAGES)
+
+
+def test_care_that_has_not_come_to_its_end_is_passed_on_by_a_clean_close() -> None:
+    engine = stocked(0, 1, unclean=True, flush_messages=3)
+    engine.poll(0.0)
+    write(engine, 0.0)
+    engine.poll(0.0)
+    engine.settle(0, 0.0)
+    left = engine.end("closed", 0.0)
+    assert left == Progress(0, careful=2)
+    assert core(left, flush_messages=3).careful == 2
+    assert core(left, unclean=True, flush_messages=3).careful == 3
 
 
 def test_a_clean_close_keeps_the_history_of_a_message_that_was_not_polled_yet() -> None:

@@ -250,6 +250,7 @@ async def test_epochs_are_unique_in_the_store(store: Store) -> None:
         Progress(0),
         Progress(2**39, None, True),
         Progress(6, Held(7)),
+        Progress(6, careful=9_999),
         Progress(6, Held(7, 3, 2, 'a reason: ü ✓ " \n \0 \ud800', 1_700_000_000.123456, True), True),
         Progress(-1, Held(0, 2**62, 2**62, "", 0.1 + 0.2, False)),
     ],

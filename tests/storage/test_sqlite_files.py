@@ -270,7 +270,7 @@ async def test_every_part_of_a_message_is_checked(path: Path, change: str) -> No
     await store.close()
 
 
-@pytest.mark.parametrize("change", ["cursor = 0", "paused = 1", "held = '[2, 1, 0, \"\", null, false]'", "name = 'other'", "checksum = 1"])
+@pytest.mark.parametrize("change", ["cursor = 0", "paused = 1", "careful = 1", "held = '[2, 1, 0, \"\", null, false]'", "name = 'other'", "checksum = 1"])
 async def test_every_part_of_a_position_is_checked(path: Path, change: str) -> None:
     await make(path)
     edit(path, f"UPDATE subscriptions SET {change}")

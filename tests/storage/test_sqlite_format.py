@@ -12,5 +12,5 @@ def test_the_checksum_of_a_message() -> None:
 
 
 def test_the_checksum_of_a_position() -> None:
-    assert progress_checksum(7, "/default/orders", "s", 41, '[42, 1, 0, "", null, false, false]', False) == 1486547842
-    assert progress_checksum(7, "/default/orders", "s", 41, "", True) == 3186974749
+    assert progress_checksum(7, "/default/orders", "s", 41, '[42, 1, 0, "", null, false, false]', False, 0) == 2081009970
+    assert progress_checksum(7, "/default/orders", "s", 41, "", True, 9_000) == 539476950

@@ -26,7 +26,7 @@ def _held(held: Held | None, announced: int = 0) -> Hashable:
 
 
 def same_progress(progress: Progress | None) -> Hashable:
-    return None if progress is None else (progress.cursor, _held(progress.held), progress.paused)
+    return None if progress is None else (progress.cursor, _held(progress.held), progress.paused, progress.careful)
 
 
 def _time_left(time: float | None) -> bool | None:
@@ -40,7 +40,7 @@ def same_process(process: Process, epoch: int) -> Hashable:
     if process.machine is None:
         return now, process.unclean
     if process.last is not None:
-        return now, same_progress(process.last), process.its("careful") == 0
+        return now, same_progress(process.last)
     state, roster, offset, attempt, failures, _, delivery, _, due_at = process.machine
     holder = delivery and places(roster)(delivery[1])
     core = [same(value) for same, value in zip(SAME, process.core, strict=True)]

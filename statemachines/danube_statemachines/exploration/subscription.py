@@ -168,8 +168,7 @@ class SubscriptionEnvironment:
         gone = _without(world, process)
         if process.epoch == world.disk.epoch:
             assert process.last is not None
-            clean = process.its("careful") == 0
-            left = world.disk._replace(progress=advanced(world.disk.progress, process.last), owned=not clean, lapsed=not clean)
+            left = world.disk._replace(progress=advanced(world.disk.progress, process.last), owned=False)
             yield self._outside(world, f"{process.name} has ended", gone._replace(disk=left), fair=True)
         yield self._outside(world, f"{process.name} could not let go", gone, fault=True)
 

@@ -66,12 +66,12 @@ def decode_held(text: str) -> Held | None:
     return Held(*json.loads(text)) if text else None
 
 
-def progress_checksum(seed: int, topic: str, subscription: str, cursor: int, held: str, paused: bool) -> int:
-    return zlib.crc32(f"{topic}\0{subscription}\0{cursor}\0{paused:d}\0{held}".encode(), seed)
+def progress_checksum(seed: int, topic: str, subscription: str, cursor: int, held: str, paused: bool, careful: int) -> int:
+    return zlib.crc32(f"{topic}\0{subscription}\0{cursor}\0{paused:d}\0{careful}\0{held}".encode(), seed)
 
 
-def decode_progress(seed: int, topic: str, subscription: str, cursor: int, held: str, paused: int, total: int) -> Progress | None:
+def decode_progress(seed: int, topic: str, subscription: str, cursor: int, held: str, paused: int, careful: int, total: int) -> Progress | None:
     """None when it is not what was written."""
-    if total != progress_checksum(seed, topic, subscription, cursor, held, bool(paused)):
+    if total != progress_checksum(seed, topic, subscription, cursor, held, bool(paused), careful):
         return None
-    return Progress(cursor, decode_held(held), bool(paused))
+    return Progress(cursor, decode_held(held), bool(paused), careful)

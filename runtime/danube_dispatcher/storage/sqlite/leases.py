@@ -15,7 +15,7 @@ from ..rules import Tenure, fenced, no_subscription, no_topic, occupied, sound
 from .codec import decode_progress, encode_held, progress_checksum
 
 _OWNED = "epoch = ? AND owner <> ''"
-_PROGRESS = "cursor, held, paused, checksum"
+_PROGRESS = "cursor, held, paused, careful, checksum"
 
 
 class Leases:
@@ -39,10 +39,10 @@ class Leases:
 
     def _write(self, connection: sqlite3.Connection, lease: Lease, progress: Progress, let_go: bool) -> bool:
         held = encode_held(progress.held)
-        total = progress_checksum(self._seed, lease.topic, lease.subscription, progress.cursor, held, progress.paused)
+        total = progress_checksum(self._seed, lease.topic, lease.subscription, progress.cursor, held, progress.paused, progress.careful)
         done = connection.execute(
-            f"UPDATE subscriptions SET cursor = ?, held = ?, paused = ?, checksum = ?, owner = iif(?, '', owner) WHERE {_OWNED} AND cursor <= ?",
-            (progress.cursor, held, progress.paused, total, let_go, lease.epoch, progress.cursor),
+            f"UPDATE subscriptions SET cursor = ?, held = ?, paused = ?, careful = ?, checksum = ?, owner = iif(?, '', owner) WHERE {_OWNED} AND cursor <= ?",
+            (progress.cursor, held, progress.paused, progress.careful, total, let_go, lease.epoch, progress.cursor),
         )
         return done.rowcount == 1
 
@@ -74,9 +74,10 @@ class Leases:
         if not number:
             raise no_topic(self._url, topic)
         epoch = self._next_epoch(connection)
-        total = progress_checksum(self._seed, topic, subscription, new.cursor, "", False)
+        total = progress_checksum(self._seed, topic, subscription, new.cursor, "", False, 0)
         connection.execute(
-            f"INSERT INTO subscriptions (epoch, topic, name, type, owner, until, renewals, status, {_PROGRESS}) VALUES (?, ?, ?, ?, ?, ?, 0, '', ?, '', 0, ?)",
+            f"INSERT INTO subscriptions (epoch, topic, name, type, owner, until, renewals, status, {_PROGRESS})"
+            " VALUES (?, ?, ?, ?, ?, ?, 0, '', ?, '', 0, 0, ?)",
             (epoch, number[0][0], subscription, new.type, owner, now + seconds, new.cursor, total),
         )
         return Lease(topic, subscription, epoch, unclean=False, created=True)

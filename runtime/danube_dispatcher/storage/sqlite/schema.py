@@ -62,6 +62,7 @@ CREATE TABLE subscriptions (
     cursor INTEGER NOT NULL,
     held TEXT NOT NULL,
     paused INTEGER NOT NULL,
+    careful INTEGER NOT NULL,
     checksum INTEGER NOT NULL,
     UNIQUE (topic, name)
 ) STRICT;
