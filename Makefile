@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES ?= 10
+SEED ?= 1
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check diagrams wheel wheel-test format mutation cross-check
+.PHONY: demo test lint check diagrams wheel wheel-test format campaign mutation cross-check
 
 demo: $(READY)
 	$(BIN)/danube-dispatcher demo
@@ -33,6 +35,10 @@ wheel: $(READY)
 
 wheel-test: $(READY)
 	$(BIN)/pytest -q -m packaging
+
+# simulation, kills, stops, power cuts and failing calls, for so many minutes: make campaign MINUTES=30 SEED=1
+campaign: $(READY)
+	$(BIN)/python tests/campaign.py --minutes $(MINUTES) --seed $(SEED)
 
 # breaks the code on purpose, and writes to docs/mutation.md who notices; more than an hour
 mutation: $(READY)

@@ -66,7 +66,10 @@ class Book:
         self.tally = tally
         self.complain = complain
         self.end = "none"
-        """How its last tenure ended: none, clean, unclean (the next owner must be careful), or unknown."""
+        """How its last tenure ended: none, clean, unclean (the next owner must be careful), kept (clean, but the next owner goes on being careful), or
+        unknown."""
+        self.left = 0
+        """For how many messages it surely goes on, if the end was not unclean."""
         self.lease_until = -1.0
         """When the lease of the last owner ends at the latest."""
         self.acked: dict[int, float] = {}
@@ -134,18 +137,19 @@ class Book:
                 self.tally.worst_takeover = max(self.tally.worst_takeover, took)
             self.must(took <= LEASE + HEARTBEAT + SLACK, f"taken over {took:.2f} s after the last renewal of its dead owner began (L4)")
         self.end = "unclean"
-        self._begin(careful=FLUSH_MESSAGES if unclean else 0, plain=self.opened_as == "clean")
+        self._begin(careful=FLUSH_MESSAGES if unclean else self.left, plain=self.opened_as == "clean")
 
     def on_closing(self, at: float) -> None:
-        self.end = self._passed_on()
+        self.end = "unknown"
         self.closing = True
+        self._keep()
 
-    def _passed_on(self) -> str:
-        """How a close counts that may be done or not: an owner that has not been careful for long enough passes it on, and its end is no clean one."""
-        return "unclean" if self.careful > UNSEEN else "unknown"
+    def _keep(self) -> None:
+        """A close passes on the care that has not come to its end; one that is not done leaves more of it."""
+        self.left = max(0, self.careful - UNSEEN)
 
     def on_closed(self, at: float) -> None:
-        self.end = "clean" if self.plain or len(self.tenure) >= FLUSH_MESSAGES else self._passed_on()
+        self.end = "clean" if self.plain or len(self.tenure) >= FLUSH_MESSAGES else "kept"
         self.lease_until = at
         if self.tenure:
             self.floor = max(self.floor, self.tenure[-1][1])
@@ -157,7 +161,7 @@ class Book:
         """What the store says, read by a later process."""
         self.must(cursor >= self.floor, f"the stored cursor is {cursor}, but everything up to {self.floor} was durable")
         self.pass_to(cursor + 1, "the stored cursor is behind it")
-        self.must(owner == "" or self.end != "clean", f"it was closed, and yet {owner} owns it")
+        self.must(owner == "" or self.end not in ("clean", "kept"), f"it was closed, and yet {owner} owns it")
         self.floor = max(self.floor, cursor)
 
     def died(self, at: float) -> None:
@@ -242,7 +246,7 @@ class Book:
             self.strict = self.profile.flush_interval == 0 or self.careful > 0
             self.careful = max(0, self.careful - 1)
             if self.closing:
-                self.end = self._passed_on()
+                self._keep()
 
     def on_acked(self, at: float, offset: int, attempt: int, kind: str, counted: bool) -> None:
         if not self.may_fail(offset) or (counted and kind == "late"):
