@@ -16,8 +16,9 @@ import pytest
 
 from danube_dispatcher import Consumer, Delivery, FailurePolicy, InvalidArgument, Message, StoreError, Subscription, Topic
 from danube_dispatcher.dead_letters import DEATHS, MOST_DEATHS
-from danube_statemachines import VARIANTS, EngineCore, Trace
+from danube_statemachines import VARIANTS, EngineCore
 from danube_statemachines.errors import StoryLine
+from danube_statemachines.trace import Trace
 from delivering import join, now, settle, store_loop
 from faults import FaultStore
 from ledger import Ledger, Open

@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, note, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from danube_dispatcher.sequence import sequence
-from danube_statemachines import VARIANTS, Declaration, FailurePolicy, Fired, FiredRow, Trace, fired_report, unfired, unfired_sources
+from danube_statemachines import VARIANTS, Declaration, FailurePolicy
+from danube_statemachines.coverage import Fired, FiredRow, fired_report, unfired, unfired_sources
 from danube_statemachines.errors import StoryLine
+from danube_statemachines.trace import Trace
 
 Call = tuple[str, dict[str, Any]]
 """A rule and its arguments."""

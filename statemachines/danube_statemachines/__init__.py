@@ -4,7 +4,6 @@ Events go in, effects come out on a port. The same declaration is executed, draw
 """
 
 from .coupling import Coupling
-from .coverage import Fired, FiredRow, described, fired_report, unfired, unfired_sources
 from .declaration import Declaration, LeanEvent, Row, RowSpec, row
 from .engine import FLUSH_INTERVAL, FLUSH_MESSAGES, LATER, EngineCore, Later, Refusal, Resumed, backoff
 from .errors import DanubeError, DefinitionError, IllegalEvent, InvalidArgument
@@ -16,7 +15,6 @@ from .progress import Held, Progress, advanced
 from .reliable import AWAITING_ACK, BLOCKED, CLOSED, DEAD_LETTERING, DISPATCHING, FAILOVER, IDLE, REDELIVERING, Reliable
 from .roster import RosterMachine
 from .selection import Roster, RoundRobin, Selection, SingleActive
-from .trace import Trace
 from .variants import (
     NON_RELIABLE_EXCLUSIVE,
     NON_RELIABLE_SHARED,
@@ -52,8 +50,6 @@ __all__ = [
     "EngineCore",
     "Extend",
     "FailurePolicy",
-    "Fired",
-    "FiredRow",
     "Held",
     "IllegalEvent",
     "InvalidArgument",
@@ -81,14 +77,9 @@ __all__ = [
     "Settlement",
     "SingleActive",
     "Stale",
-    "Trace",
     "advanced",
     "backoff",
     "declare_non_reliable",
     "declare_reliable",
-    "described",
-    "fired_report",
     "row",
-    "unfired",
-    "unfired_sources",
 ]

@@ -29,11 +29,11 @@ STORAGE_KNOWS = {"DanubeError", "Held", "InvalidArgument", "Progress", "advanced
 PUBLIC = {
     "danube_statemachines": """
         AWAITING_ACK BLOCKED CLOSED Coupling DEAD_LETTERING DISPATCHING DanubeError Declaration DefinitionError DeliveryId
-        EngineCore Extend FAILOVER FLUSH_INTERVAL FLUSH_MESSAGES FailurePolicy Fired FiredRow Held IDLE IllegalEvent InvalidArgument LATER Later
+        EngineCore Extend FAILOVER FLUSH_INTERVAL FLUSH_MESSAGES FailurePolicy Held IDLE IllegalEvent InvalidArgument LATER Later
         LeanEvent Lost NON_RELIABLE_EXCLUSIVE NON_RELIABLE_SHARED Nack NonReliable NonReliablePort PoisonPolicy Progress
         REDELIVERING RELIABLE_EXCLUSIVE RELIABLE_SHARED Recorder Refusal Reliable ReliablePort Replaced Resumed Roster
-        RosterMachine RosterPort RoundRobin Row RowSpec Selection Settlement SingleActive Stale Trace VARIANTS advanced backoff
-        declare_non_reliable declare_reliable described fired_report row unfired unfired_sources
+        RosterMachine RosterPort RoundRobin Row RowSpec Selection Settlement SingleActive Stale VARIANTS advanced backoff
+        declare_non_reliable declare_reliable row
     """,
     "danube_dispatcher": """
         Closed Consumer ConsumerAttached ConsumerError ConsumerNotFound ConsumerRefused ConsumerReplaced ConsumerStatus

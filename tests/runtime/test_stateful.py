@@ -19,7 +19,8 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from danube_dispatcher import Consumer, ConsumerRefused, ConsumerReplaced, FailurePolicy, Subscription, SubscriptionEngine
 from danube_dispatcher.clock import NEVER, Alarmed, Watchdog
 from danube_dispatcher.session import Session
-from danube_statemachines import VARIANTS, EngineCore, Reliable, RoundRobin, unfired
+from danube_statemachines import VARIANTS, EngineCore, Reliable, RoundRobin
+from danube_statemachines.coverage import unfired
 from deliveries import CALM, Deliveries
 from delivering import forge, join
 from faults import TROUBLE

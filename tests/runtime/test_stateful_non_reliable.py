@@ -18,8 +18,10 @@ from danube_dispatcher import Consumer, ConsumerRefused, ConsumerReplaced, Deliv
 from danube_dispatcher.adapter import NonReliableAdapter
 from danube_dispatcher.clock import HEARTBEAT
 from danube_dispatcher.hub import Hub
-from danube_statemachines import VARIANTS, RoundRobin, Trace, unfired
+from danube_statemachines import VARIANTS, RoundRobin
+from danube_statemachines.coverage import unfired
 from danube_statemachines.errors import StoryLine
+from danube_statemachines.trace import Trace
 from delivering import forge, join, settle, store_loop
 from faults import TROUBLE
 from processes import Machine, faults_of

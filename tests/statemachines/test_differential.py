@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transitions import MachineError
 
-from danube_statemachines import VARIANTS, FailurePolicy, Fired, IllegalEvent, Recorder, Reliable, unfired, unfired_sources
+from danube_statemachines import VARIANTS, FailurePolicy, IllegalEvent, Recorder, Reliable
+from danube_statemachines.coverage import Fired, unfired, unfired_sources
 from modelling import ARGUMENTS, POLICIES, Effects, Variant, argument, likely, make
 
 

@@ -8,21 +8,9 @@ from typing import Any
 
 import pytest
 
-from danube_statemachines import (
-    NON_RELIABLE_SHARED,
-    RELIABLE_EXCLUSIVE,
-    VARIANTS,
-    FailurePolicy,
-    Held,
-    Lost,
-    Nack,
-    Recorder,
-    Trace,
-    described,
-    fired_report,
-    unfired,
-    unfired_sources,
-)
+from danube_statemachines import NON_RELIABLE_SHARED, RELIABLE_EXCLUSIVE, VARIANTS, FailurePolicy, Held, Lost, Nack, Recorder
+from danube_statemachines.coverage import described, fired_report, unfired, unfired_sources
+from danube_statemachines.trace import Trace
 from modelling import EPOCH, Variant, make
 
 POLICY = FailurePolicy(max_redeliveries=0)
