@@ -248,7 +248,7 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
         self.step(self.machine.ack, delivery)
         if self.counts.stale_acks != stale:
             return False
-        return self.core.plain or not self.core.strict or await self.engine.durable()
+        return self.core.plain or not self.core.doubtful(self.machine.now) or await self.engine.durable()
 
     async def nack_message(self, delivery: DeliveryId, delay: float, reason: str) -> bool:
         self.check()

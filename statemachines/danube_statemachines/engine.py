@@ -144,6 +144,10 @@ class EngineCore(Generic[T]):
         """Whether each settlement is durable before the next message leaves. It is until the last mark is gone: a crash would charge what was settled."""
         return self.flush_interval == 0 or self.careful > 0 or ((held := self.durable.held) is not None and held.sent)
 
+    def doubtful(self, now: float) -> bool:
+        """Whether a settlement counts only once it is durable. Past the lease it may be another's to settle."""
+        return self.strict or now >= self.lease_until
+
     @property
     def returning(self) -> bool:
         """Whether the next message was in hand before: it is no new intake, so neither a pause nor a rate limit holds it back."""
