@@ -114,72 +114,6 @@ class AckByOffset(Reliable):
         return self.delivery is not None and delivery[2] == self.delivery[2]
 
 
-class AttemptForgotten(Reliable):
-    __slots__ = ()
-
-    def send(self, event: object) -> None:
-        self.attempt = 0
-        super().send(event)
-
-
-class LeaverForgotten(Reliable):
-    """The pending message is forgotten with its consumer."""
-
-    __slots__ = ()
-
-    def leave(self, lost: Lost) -> None:
-        super().leave(lost)
-        if not self.roster:
-            self.offset = None
-
-
-class Unannounced(Reliable):
-    """The active consumer goes and nobody hears who is it now."""
-
-    __slots__ = ()
-
-    def leave(self, lost: Lost) -> None:
-        self.roster = tuple(session for session in self.roster if session != lost.session)
-
-
-class Pardoned(Reliable):
-    """A limit that is never met."""
-
-    __slots__ = ()
-
-    def exhausted(self, _: object) -> bool:
-        return False
-
-
-class Burning(Reliable):
-    """A consumer that comes anew burns an attempt, though nobody took anything."""
-
-    __slots__ = ()
-
-    def give_up(self, event: object) -> None:
-        if event is not None:
-            self.failures += 1
-        super().give_up(event)
-
-
-class Hurried(Reliable):
-    """The delay that was asked for is not kept."""
-
-    __slots__ = ()
-
-    def back_off_as_asked(self, nack: Nack) -> None:
-        self._wait(0.0)
-
-
-class Unbounded(Reliable):
-    """An extension that knows no longest hold."""
-
-    __slots__ = ()
-
-    def prolong(self, extend: Extend) -> None:
-        self.due_at = self.now + extend.seconds
-
-
 class Broken(Reliable):
     __slots__ = ()
 
@@ -187,17 +121,8 @@ class Broken(Reliable):
         raise ZeroDivisionError
 
 
-WRONG: dict[type[Reliable], str] = {
-    AckByOffset: "S3 settlement is earned",
-    AttemptForgotten: "S1 single in flight",
-    LeaverForgotten: "S2 at least once",
-    Unannounced: "S5 one active consumer",
-    Pardoned: "S13 blame is just",
-    Burning: "S13 blame is just",
-    Hurried: "S13 blame is just",
-    Unbounded: "Promises",
-    Broken: "S12 state is meaning",
-}
+WRONG: dict[type[Reliable], str] = {AckByOffset: "S3 settlement is earned", Broken: "S12 state is meaning"}
+"""test_contract.py has many more."""
 
 
 @pytest.mark.parametrize(("wrong", "invariant"), WRONG.items(), ids=lambda value: getattr(value, "__name__", ""))
