@@ -27,7 +27,7 @@ CONSTANTS
 
 VARIABLES
   lease,    \* durable: [epoch, held, clean]
-  row,      \* durable: [fence, cur, att, fail, mark]; att, fail and mark are about message cur+1
+  row,      \* durable: [fence, cur, att, fail, mark, care]; att, fail and mark are about message cur+1
   dlq,      \* durable: offsets in the dead-letter topic
   own,      \* what each process has in memory
   acked,    \* ghost: messages settled by an ack that their consumer gave for the delivery open then
@@ -45,7 +45,7 @@ InHand == {"ready", "open", "delay", "dead", "dead_written", "blocked"}
 
 Init ==
   /\ lease = [epoch |-> 0, held |-> FALSE, clean |-> TRUE]
-  /\ row = [fence |-> 0, cur |-> -1, att |-> 0, fail |-> 0, mark |-> FALSE]
+  /\ row = [fence |-> 0, cur |-> -1, att |-> 0, fail |-> 0, mark |-> FALSE, care |-> 0]
   /\ dlq = {} /\ acked = {} /\ dropped = {} /\ kills = 0 /\ calm = FALSE
   /\ own = [o \in Owners |-> Down]
 
@@ -106,9 +106,12 @@ Fence(o) ==
      ELSE Step(o, Down) /\ UNCHANGED row
   /\ UNCHANGED <<lease, dlq, acked, dropped, kills, calm>>
 
-\* A message found marked after an unclean end is charged; an exhausted one goes to its verdict with nobody attached.
+\* A message found marked after an unclean end is charged, unless it was exhausted: then nobody had it. An exhausted one goes to its verdict with
+\* nobody attached. After a clean end the care goes on where it was.
 Opened(o) ==
-  LET p == [own[o] EXCEPT !.cur = row.cur, !.att = row.att, !.fail = row.fail + (IF row.mark /\ own[o].care > 0 THEN 1 ELSE 0)]
+  LET unclean == own[o].care > 0
+      charged == unclean /\ row.mark /\ (row.fail <= MaxRedeliveries \/ Bug = "exhausted_is_charged")
+      p == [own[o] EXCEPT !.cur = row.cur, !.att = row.att, !.fail = row.fail + (IF charged THEN 1 ELSE 0), !.care = IF unclean THEN @ ELSE row.care]
   IN IF Bug = "fence_after_read" THEN [p EXCEPT !.st = "read"]
      ELSE IF Exhausted(p) THEN Verdict(p) ELSE [p EXCEPT !.st = "idle"]
 
@@ -127,7 +130,7 @@ Put(o, r) ==
 Saved(o, att) ==
   LET p == own[o] same == row.cur = p.cur
   IN [fence |-> row.fence, cur |-> p.cur, att |-> IF same THEN Max(row.att, att) ELSE att,
-      fail |-> p.fail, mark |-> same /\ row.mark]
+      fail |-> p.fail, mark |-> same /\ row.mark, care |-> 0]
 
 Write(o) ==
   /\ own[o].st \in Up
@@ -136,9 +139,9 @@ Write(o) ==
   /\ IF Accepted(o) THEN UNCHANGED own ELSE Step(o, Down)
   /\ UNCHANGED <<lease, dlq, acked, dropped, kills, calm>>
 
-Close(o) ==
+Close(o) ==  \* what it had in hand is nobody's, so no mark stays; the rest of the care is the next owner's
   /\ MayClose /\ ~calm /\ own[o].st \in Up /\ (Mine(o) => lease.epoch < MaxEpoch)
-  /\ Put(o, Saved(o, own[o].att))
+  /\ Put(o, [Saved(o, own[o].att) EXCEPT !.mark = FALSE, !.care = IF Bug = "care_ends_with_its_owner" THEN 0 ELSE own[o].care])
   /\ lease' = IF Mine(o) /\ Accepted(o) THEN [lease EXCEPT !.held = FALSE, !.clean = TRUE] ELSE lease
   /\ Step(o, Down)
   /\ UNCHANGED <<dlq, acked, dropped, kills, calm>>
@@ -279,11 +282,11 @@ DeadLettered(o) ==
   /\ own[o].st = "dead_written" /\ Step(o, Settle(own[o]))
   /\ UNCHANGED <<lease, row, dlq, acked, dropped, kills, calm>>
 
-Release(o, how) ==  \* with care, a retried message is marked like any other before it is sent
+Release(o, how) ==  \* with care, a retried message keeps its mark, which counts again, or is marked like any other before it is sent
   /\ ~calm /\ own[o].st = "blocked"
   /\ CASE how = "retry"       -> /\ own[o].att < MaxAttempt
                                 /\ LET p == [own[o] EXCEPT !.fail = 0]
-                                   IN \E q \in (IF p.care = 0 THEN Decide(p) ELSE {[p EXCEPT !.st = "idle"]}) : Fate(o, q)
+                                   IN \E q \in (IF p.care = 0 \/ (row.cur = p.cur /\ row.mark) THEN Decide(p) ELSE {[p EXCEPT !.st = "idle"]}) : Fate(o, q)
        [] how = "drop"        -> Fate(o, Settle(own[o]))
        [] how = "dead_letter" -> Fate(o, [own[o] EXCEPT !.st = "dead"])
   /\ kills' = IF how = "retry" THEN 0 ELSE kills
@@ -382,8 +385,8 @@ S13_PoisonGoesToNobody == \A o \in Owners : own[o].open # {} => own[o].fail <= M
 
 DuplicatesBounded == \A o \in Owners : own[o].st \in Up /\ Mine(o) /\ row.fence = own[o].epoch => own[o].cur - row.cur <= MaxUnsaved
 
-\* Charged once too often: an exhausted message is in nobody's hand.
-ChargedToTheLimit == row.fail <= MaxRedeliveries + 1
+\* An exhausted message is in nobody's hand, so nothing more is charged to it.
+ChargedToTheLimit == row.fail <= MaxRedeliveries + 1 /\ \A o \in Owners : own[o].fail <= MaxRedeliveries + 1
 
 CrashLoopsEnd == kills <= MaxRedeliveries + 2
 

@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "mutation.md"
 HEAD = """# Does the suite notice?
 
 A test that cannot fail proves nothing. So the code is broken on purpose, in every small way, and something must notice. This page is written by
-the commands that it names; every figure is of the run that the same line describes.
+the commands that it names; every figure is of the run that the same line describes. [Assurance](assurance.md) has the other means.
 """
 
 
