@@ -63,7 +63,7 @@ class Ledger:
         elif before is not None and self.free_at is None and now < before.renewed_at + LEASE * SECOND and not skewed:
             raise self.broken("stolen lease", f"{before.process} had renewed it {(now - before.renewed_at) / SECOND:.3f} s before")
         offset, attempt, failures, mark = self.held
-        terms = self._terms.pop(process, NO_TERMS)  # without an opening it is taken to release what is blocked
+        terms = self._terms.get(process, NO_TERMS)  # without an opening it is taken to release what is blocked, and so it may be between two openings
         tenure = Tenure(self.subject, terms, epoch, process, self.cursor + 1, now, paused=bool(self.paused))
         if offset == tenure.next:
             tenure.charges, tenure.doubts, tenure.attempt = failures, unclean and mark, attempt  # the loss of a process is charged unless it had a verdict
