@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import pytest
 
-from contract import machines
+from contract import machines, subscriptions
 from contract.sentences import Sentence
 from danube_statemachines.exploration import InvariantBroken, explore, subscribed
 
-CONTRACT = [each for module in (machines,) for each in vars(module).values() if isinstance(each, Sentence)]
+CONTRACT = [each for module in (machines, subscriptions) for each in vars(module).values() if isinstance(each, Sentence)]
 
 
 @pytest.mark.parametrize("sentence", CONTRACT, ids=lambda sentence: sentence.plant.__name__)

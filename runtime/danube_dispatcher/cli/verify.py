@@ -138,7 +138,7 @@ def policy_named(poison_policy: PoisonPolicy, max_redeliveries: int) -> FailureP
 def _tasks(arguments: argparse.Namespace, sizes: dict[str, int]) -> Iterator[Task]:
     wanted = POISON_POLICIES if arguments.policy == ALL else [arguments.policy]
     policies = [policy_named(policy, arguments.max_redeliveries) for policy in wanted]
-    known = {name: number for name, number in (SIZES | sizes).items() if number is not None}
+    known: dict[str, Any] = {name: number for name, number in (SIZES | sizes).items() if number is not None}
     size = ", ".join(f"{name} {number}" for name, number in known.items())
     for name, machine in VARIANTS.items():
         reliable = issubclass(machine.lean, Reliable)

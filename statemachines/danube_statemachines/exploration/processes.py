@@ -49,6 +49,12 @@ class Process(NamedTuple):
     def name(self) -> str:
         return f"process {self.epoch}"
 
+    @property
+    def held(self) -> Held | None:
+        """What its core knows of the next message."""
+        held: Held | None = self.its("held")
+        return held
+
     def its(self, field: str) -> Any:
         """A field of its core."""
         return self.core[CORE[field]]
@@ -57,11 +63,16 @@ class Process(NamedTuple):
 class Coupled(Coupling[Entry], Recorder):
     """A process at work, taken through one step from any of its values."""
 
-    def __init__(self, declaration: Declaration[Reliable], policy: FailurePolicy, flush_interval: float, flush_messages: int) -> None:
+    def __init__(self, declaration: Declaration[Reliable], policy: FailurePolicy, flush_interval: float, flush_messages: int, rate_limit: float | None) -> None:
         Recorder.__init__(self)
         self.machine = declaration.lean(self, policy)
         self._blank = self._snapshot()
-        self._options: dict[str, Any] = {"flush_interval": flush_interval, "flush_messages": flush_messages, "exhausted": policy.exhausted}
+        self._options: dict[str, Any] = {
+            "flush_interval": flush_interval,
+            "flush_messages": flush_messages,
+            "rate_limit": rate_limit,
+            "exhausted": policy.exhausted,
+        }
         self._core = self._opened(Progress(), unclean=False)
         self._head = 0
 

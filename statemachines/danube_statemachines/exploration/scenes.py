@@ -38,6 +38,8 @@ def subscribed(
     faults: int | None = None,
     policy: FailurePolicy | None = None,
     flush_interval: float = FLUSH_INTERVAL,
+    pauses: bool = False,
+    throttled: bool = False,
 ) -> Scene[SubscriptionWorld]:
     """A reliable machine with its engine, a log, a disk, and processes that follow and outlive one another, to `explore`.
 
@@ -47,6 +49,8 @@ def subscribed(
     faults          crashes, leases that run out and storage calls that fail, in one story, at most; None: any number
     policy          by default the usual one with a single redelivery
     flush_interval  0: every settlement is durable before the next message; any other number stands for all others
+    pauses          whether it may be paused and resumed at any time
+    throttled       whether it has a rate limit; one stands for all others
 
     The states grow fast with all of these. Raises InvalidArgument for numbers that make no sense.
     """
@@ -57,15 +61,24 @@ def subscribed(
     number("flush_interval", flush_interval, zero=True)
     used = USUAL if policy is None else policy
     environment = SubscriptionEnvironment(
-        watched(machine), used, messages=messages, consumers=consumers, processes=owners, flush_interval=flush_interval, faults=faults
+        watched(machine),
+        used,
+        messages=messages,
+        consumers=consumers,
+        processes=owners,
+        flush_interval=flush_interval,
+        faults=faults,
+        pauses=pauses,
+        throttled=throttled,
     )
     sizes = {"messages": messages, "consumers": consumers, "owners": owners, "faults": faults}
     arguments = [_name(machine), *(f"{name}={value}" for name, value in sizes.items()), *_policy(policy), f"flush_interval={flush_interval}"]
+    arguments += [f"{name}=True" for name, value in (("pauses", pauses), ("throttled", throttled)) if value]
     return Scene(
         machine.title,
         consumers,
         environment,
-        partial(subscription_invariants.judge, policy=used, flush_interval=flush_interval),
+        partial(subscription_invariants.judge, policy=used, flush_interval=flush_interval, throttled=throttled),
         tuple(title(check) for check in subscription_invariants.INVARIANTS),
         f"replay(subscribed({', '.join(arguments)}), STORY)",
     )

@@ -21,7 +21,7 @@ from ..policy import FailurePolicy
 from ..progress import Progress, advanced
 from ..reliable import BLOCKED, Reliable
 from .merging import same_process, same_progress
-from .processes import Coupled, Entry, Process
+from .processes import CORE, Coupled, Entry, Process
 from .worlds import DUE, EARLY, Step, Stopped
 
 OVER = 0.0
@@ -32,6 +32,8 @@ BATCH = 2
 """Messages that one read brings at most."""
 FLUSH = 2
 """Settled messages that are not durable at most: it stands for a real engine's 10,000."""
+RATE = 1.0
+"""Of a rate limit: a message may be taken in, or it is not time yet. It stands for all others."""
 
 
 class Disk(NamedTuple):
@@ -88,13 +90,17 @@ class SubscriptionEnvironment:
         processes: int,
         flush_interval: float,
         faults: int | None,
+        pauses: bool = False,
+        throttled: bool = False,
     ) -> None:
-        self._coupled = Coupled(declaration, policy, flush_interval, FLUSH)
+        self._coupled = Coupled(declaration, policy, flush_interval, FLUSH, RATE if throttled else None)
         self._policy = policy
         self._messages = messages
         self._consumers = consumers
         self._processes = processes
         self._faults = faults
+        self._pauses = pauses
+        self._throttled = throttled
 
     def start(self) -> SubscriptionWorld:
         return SubscriptionWorld(0, frozenset(), Disk(Progress(), 0, False, False, frozenset()), Crash(), (), self._faults)
@@ -197,6 +203,7 @@ class SubscriptionEnvironment:
         assert machine is not None
         yield from self._attendance(world, process, machine)
         yield from self._time(world, process, machine)
+        yield from self._intake(world, process)
         if process.writing is not None:
             yield from self._disk(world, process)
         if process.reading:
@@ -244,6 +251,18 @@ class SubscriptionEnvironment:
             due: Any = process.its(field)
             if due is not None and due > EARLY:
                 yield self._at(world, process, f"finds it is time for {what}", _time, core={field: OVER}, fair=True)
+
+    def _intake(self, world: SubscriptionWorld, process: Process) -> Iterator[Step[SubscriptionWorld]]:
+        """A pause or a rate limit holds it back, or does so no longer."""
+        if self._pauses:
+            paused: bool = process.its("paused")
+            yield self._at(world, process, "is resumed" if paused else "is paused", _core(lambda core: core.pause(not paused, EARLY)), fair=paused)
+        if self._throttled and process.its("tokens") < 1:
+            core = list(process.core)
+            core[CORE["tokens"]] = 1.0
+            yield self._outside(world, f"{process.name} may take in a message", _with(world, process, process._replace(core=tuple(core))), fair=True)
+        elif self._throttled and process.its("refused") == "throttled":
+            yield self._at(world, process, "finds that it may take in a message", _time, fair=True)
 
     def _letter(self, world: SubscriptionWorld, process: Process, machine: Any) -> Iterator[Step[SubscriptionWorld]]:
         heard = process._replace(letter="")

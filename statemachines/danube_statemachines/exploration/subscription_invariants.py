@@ -7,23 +7,27 @@ another process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from ..policy import FailurePolicy
+from ..progress import Held, Progress
+from ..reliable import IDLE, REDELIVERING
 from .search import title
 from .subscription import FLUSH, SubscriptionWorld
-from .worlds import Step
+from .worlds import EARLY, Step
 
 
 class Case:
     """A step, and what of it the invariants speak about."""
 
-    def __init__(self, step: Step[SubscriptionWorld], policy: FailurePolicy, flush_interval: float) -> None:
+    def __init__(self, step: Step[SubscriptionWorld], policy: FailurePolicy, flush_interval: float, throttled: bool) -> None:
         self.step = step
         self.policy = policy
+        self.throttled = throttled
         self.before, self.after = step.before, step.after
         self.disk, self.disk_after = step.before.disk.progress, step.after.disk.progress
         self.sends = [effect[1] for effect in step.effects if effect[0] == "send"]
-        self.saved = [effect[1] for effect in step.effects if effect[0] == "save_failure"]
+        self.saved: list[Held] = [effect[1] for effect in step.effects if effect[0] == "save_failure"]
         self.settled = {effect[1]: effect[2] for effect in step.effects if effect[0] == "settle"}
         self.old, self.new = step.before.process(step.where), step.after.process(step.where)
         """The process of the step, before and after it, if it is at work."""
@@ -35,6 +39,16 @@ class Case:
         self.strict = self.owns and (careful or flush_interval == 0)
         self.took = self._took()
         """The offset of the message that it took in hand in this step."""
+        history = None if self.old is None else self.old.held
+        self.history = history if history is not None and history.offset == self.took else None
+        """What the core knew of that message."""
+
+    def coming(self, wanted: Callable[[Progress], bool]) -> bool:
+        """Whether something is durable, or will be as soon as the disk can write."""
+        if self.new is None or not self.owns or wanted(self.disk_after) or (self.new.writing is not None and wanted(self.new.writing)):
+            return True
+        due: float | None = self.new.its("write_due")
+        return due is not None and (due <= EARLY or self.new.its("write_failures") > 0)
 
     def _took(self) -> int | None:
         if self.new is None or self.new.machine is None:
@@ -77,15 +91,14 @@ def s7_order(c: Case) -> Iterator[str]:
 
 def s13_blame_is_just(c: Case) -> Iterator[str]:
     if c.opens and c.new is not None and c.disk.held is not None:
-        begun, saved = c.new.its("held"), c.disk.held
+        begun, saved = c.new.held, c.disk.held
         killed = saved.sent and not saved.exhausted and c.new.unclean
-        if begun.failures != saved.failures + killed:
+        if begun is None or begun.failures != saved.failures + killed:
             yield "a process begins with other failures than the durable ones, and one more if the message was marked as sent and its owner has not let go"
-    history = None if c.old is None else c.old.its("held")
-    if c.took is not None and c.new is not None and c.new.machine is not None and history is not None and history.offset == c.took:
-        if c.new.machine.failures != history.failures:
+    if c.history is not None and c.new is not None and c.new.machine is not None:
+        if c.new.machine.failures != c.history.failures:
             yield "a message is taken in hand with other failures than it has"
-        if c.new.machine.attempt - len(c.sends) != history.attempt - history.sent:
+        if c.new.machine.attempt - len(c.sends) != c.history.attempt - c.history.sent:
             yield "the attempts of a message do not go on from where they were"
 
 
@@ -118,16 +131,67 @@ def s16_no_intake_without_a_lease(c: Case) -> Iterator[str]:
 
 def promises(c: Case) -> Iterator[str]:
     """Sentences of the documentation that none of the invariants says."""
-    if c.saved and c.new is not None and c.owns and c.new.writing is None and c.new.its("write_due") is None:
+    if any(not c.coming(partial(_tells, failure)) for failure in c.saved):
         yield "a charged failure is made durable at once"
+    yield from _begins_with(c)
+    yield from _closes_with(c)
+    yield from _takes_in(c)
+
+
+def _tells(failure: Held, progress: Progress) -> bool:
+    return progress.cursor >= failure.offset or (progress.held is not None and progress.held[:5] == failure[:5])
+
+
+def _begins_with(c: Case) -> Iterator[str]:
+    """What a process makes of what is durable."""
+    if c.new is None or c.new.machine is None:
+        return
+    machine, held = c.new.machine, c.new.held
+    if c.opens and held is not None and c.disk.held is not None and held.due_at not in (c.disk.held.due_at, None):
+        yield "a process begins with another delay than the durable one"
+    history = c.history
+    delayed = history is not None and history.due_at is not None and not c.policy.exhausted(history.failures)
+    if history is not None and delayed and (machine.state, machine.due_at) != (REDELIVERING, history.due_at):
+        yield "a running delay goes on after a restart"
+    if machine.state == IDLE and held is not None and c.policy.exhausted(held.failures) and c.new.its("refused") is None:
+        yield "an exhausted message of an earlier run meets its verdict with nobody attached, too"
+    if c.opens and c.new.its("paused") != c.disk.paused:
+        yield "a pause outlives its process"
+
+
+def _closes_with(c: Case) -> Iterator[str]:
     closing = c.after.closing(c.step.where)
-    if closing is not None and c.old is not None and c.old.machine is not None and c.old.machine.offset is not None:
-        held = closing.held
-        kept = held is not None and (held.offset, held.attempt, held.failures) == c.old.machine[2:5]
-        if not kept and (c.old.machine.attempt or c.old.machine.failures):
-            yield "a close keeps the history of the message in hand"
-    if closing is not None and c.old is not None and closing.cursor != c.old.its("cursor"):
+    if closing is None or c.old is None or c.old.machine is None:
+        return
+    machine = c.old.machine
+    due_at = None if machine.delivery else machine.due_at  # a deadline dies with its delivery
+    kept = closing.held is not None and closing.held[:5] == (*machine[2:6], due_at)
+    if machine.offset is not None and not kept and (machine.attempt or machine.failures):
+        yield "a close keeps the history of the message in hand"
+    if closing.cursor != c.old.its("cursor"):
         yield "a close keeps the position"
+    if closing.paused != c.old.its("paused"):
+        yield "a close keeps a pause"
+
+
+def _takes_in(c: Case) -> Iterator[str]:
+    """What a pause and a rate limit hold back."""
+    if c.new is None or c.new.machine is None or c.old is None:
+        return
+    paused: bool = c.new.its("paused")
+    taken_in = c.took is not None and not _given_before(c.history)
+    if paused != c.old.its("paused") and not c.coming(lambda progress: progress.paused == paused):
+        yield "a pause is made durable at once"
+    if paused and taken_in:
+        yield "a message is taken in while it is paused"
+    if c.new.machine.state == IDLE and c.new.its("refused") == "paused" and _given_before(c.new.held):
+        yield "what was in hand before is given out, paused or not"
+    if c.throttled and c.step.where and c.old.its("tokens") - c.new.its("tokens") != taken_in:
+        yield "a message that is taken in costs one token, and nothing else does"
+
+
+def _given_before(held: Held | None) -> bool:
+    return held is not None and (held.attempt - held.sent > 0 or held.failures > 0)
 
 
 INVARIANTS: tuple[Callable[[Case], Iterator[str]], ...] = (
@@ -136,9 +200,9 @@ INVARIANTS: tuple[Callable[[Case], Iterator[str]], ...] = (
 )
 
 
-def judge(step: Step[SubscriptionWorld], policy: FailurePolicy, flush_interval: float) -> Iterator[tuple[str, str]]:
+def judge(step: Step[SubscriptionWorld], policy: FailurePolicy, flush_interval: float, throttled: bool) -> Iterator[tuple[str, str]]:
     """(invariant, what is wrong) for all that the step breaks."""
-    case = Case(step, policy, flush_interval)
+    case = Case(step, policy, flush_interval, throttled)
     for invariant in INVARIANTS:
         for problem in invariant(case):
             yield title(invariant), problem
