@@ -300,6 +300,16 @@ def saved_before_it_is_charged(p: pytest.MonkeyPatch) -> None:
     rows(p, "consumer_lost", {"had_taken"}, {"before": ["save", "charge_loss", "leave"]})
 
 
+@alone("A failure is saved before anything follows from it.", "S7", "the effects are out of their order")
+def saved_after_the_succession(p: pytest.MonkeyPatch) -> None:
+    rows(p, "consumer_lost", {"had_taken"}, {"before": ["charge_loss", "leave", "save"]})
+
+
+@alone("A message waits for a consumer only while nobody is attached.", "L2", "a message waits for a consumer, and there is one")
+def waits_for_nobody(p: pytest.MonkeyPatch) -> None:
+    p.setattr(Reliable, "anyone", lambda it, event: it.roster != () and not isinstance(event, Held))
+
+
 # verdicts
 
 
@@ -358,6 +368,11 @@ def letter_tried_at_once(p: pytest.MonkeyPatch) -> None:
     p.setattr(Reliable, "try_later", lambda it, seconds: setattr(it, "due_at", it.now))
 
 
+@alone("It is tried again as often as it takes.", "L1", "from here", policy=LETTER)
+def letter_tried_once(p: pytest.MonkeyPatch) -> None:
+    rows(p, "tick", {reliable.DEAD_LETTERING})
+
+
 @alone("A dead letter that went round too often is blocked.", "Promises", "a refused dead letter is blocked", policy=LETTER)
 def letter_refused_in_vain(p: pytest.MonkeyPatch) -> None:
     rows(p, "dead_letter_refused", {"disarm"}, {"dest": None, "before": ["dead_letter"]})
@@ -394,6 +409,21 @@ def tried_again(p: pytest.MonkeyPatch) -> None:
 @alone("Who has left is offered nothing.", "S5", "a message goes to nobody", NON_RELIABLE_SHARED)
 def offered_to_who_left(p: pytest.MonkeyPatch) -> None:
     p.setattr(NonReliable, "strike", lambda it, gone: None)
+
+
+@alone("A late answer of a box changes nothing.", "S9", "each message has one outcome", NON_RELIABLE_SHARED)
+def any_box_answers(p: pytest.MonkeyPatch) -> None:
+    p.setattr(NonReliable, "offered", lambda it, session: True)
+
+
+@alone("What was not taken in is forgotten at a close.", "S12", "somebody is lined up iff Dispatching", NON_RELIABLE_SHARED)
+def lined_up_for_ever(p: pytest.MonkeyPatch) -> None:
+    p.setattr(NonReliable, "let_go", lambda it, _: None)
+
+
+@alone("Shared: who was sent a message goes to the end.", "S6", "0 is served again, and 1 was not", NON_RELIABLE_SHARED)
+def unmoved_at_most_once(p: pytest.MonkeyPatch) -> None:
+    p.setattr(RoundRobin, "served", staticmethod(lambda roster, session: roster))
 
 
 @alone("A takeover keeps the place in the order, here too.", "S11", "attached are", NON_RELIABLE_SHARED)

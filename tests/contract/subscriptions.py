@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from danube_statemachines import LATER, Coupling, EngineCore, Held, Progress, Refusal, Resumed
+from danube_statemachines import LATER, Coupling, EngineCore, Held, Progress, Refusal, Resumed, reliable
 
-from .sentences import BLOCK, FIRST, on_a_disk
+from .sentences import BLOCK, FIRST, LETTER, on_a_disk, rows
 
 Core = EngineCore[Any]
 EVERY: dict[str, Any] = {"messages": 2, "faults": 1, "flush_interval": 0.0}
@@ -267,6 +267,48 @@ def care_not_passed_on(p: pytest.MonkeyPatch) -> None:
     p.setattr(EngineCore, "end", lambda core, how, now, held=None: end(core, how, now, held)._replace(careful=0))
 
 
+@on_a_disk("A position never goes back.", "S4", "the cursor of a process goes back", messages=2, faults=1)
+def back_to_what_is_durable(p: pytest.MonkeyPatch) -> None:
+    failed = EngineCore.read_failed
+
+    def wrong(core: Core, now: float) -> None:
+        failed(core, now)
+        core.cursor = core.durable.cursor
+
+    p.setattr(EngineCore, "read_failed", wrong)
+
+
+@on_a_disk("A new position is written when its time has come.", "L1", "from here", faults=0)
+def never_flushed(p: pytest.MonkeyPatch) -> None:
+    settled = EngineCore._settled
+
+    def wrong(core: Core, now: float) -> None:
+        settled(core, now)
+        core.write_due = None if core.write_due is not None and core.write_due > now else core.write_due
+
+    p.setattr(EngineCore, "_settled", wrong)
+
+
+@on_a_disk("A write that failed is made good.", "L1", "from here", faults=1)
+def failed_write_forgotten(p: pytest.MonkeyPatch) -> None:
+    failed = EngineCore.write_failed
+
+    def wrong(core: Core, now: float) -> None:
+        failed(core, now)
+        core.write_due = None
+
+    p.setattr(EngineCore, "write_failed", wrong)
+
+
+@on_a_disk("News of the head wakes the machine.", "L1", "from here", faults=0)
+def head_moves_in_silence(p: pytest.MonkeyPatch) -> None:
+    def wrong(core: Core, now: float) -> None:
+        core._moved = True
+        core.at_end = False
+
+    p.setattr(EngineCore, "head_moved", wrong)
+
+
 @on_a_disk("Messages come in the order of their offsets.", "S7", "another message is taken in hand than the first", messages=2, faults=0)
 def newest_first(p: pytest.MonkeyPatch) -> None:
     done = EngineCore.read_done
@@ -275,6 +317,11 @@ def newest_first(p: pytest.MonkeyPatch) -> None:
         done(core, messages[::-1], next_offset, now)
 
     p.setattr(EngineCore, "read_done", wrong)
+
+
+@on_a_disk("A dead letter settles when it is durable, and not before.", "S3", "dead-lettered, and no dead letter is durable", policy=LETTER)
+def settled_by_a_dead_letter_under_way(p: pytest.MonkeyPatch) -> None:
+    rows(p, "proceed", {"dead_letter"}, {"before": ["disarm", "dead_letter", "settle_dead_lettered", "poll"], "dest": reliable.DISPATCHING})
 
 
 # pause and rate limit

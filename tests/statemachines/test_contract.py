@@ -6,12 +6,19 @@ break holds nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 import pytest
 
 from contract import machines, subscriptions
+from contract.elsewhere import ELSEWHERE, NO_BUG
 from contract.sentences import Sentence
-from danube_statemachines.exploration import InvariantBroken, explore, subscribed
+from danube_statemachines import NonReliable, Reliable
+from danube_statemachines.exploration import InvariantBroken, explore, non_reliable_invariants, reliable_invariants, subscribed, subscription_invariants
+from danube_statemachines.exploration.search import title
 
+TESTS = Path(__file__).parents[1]
 CONTRACT = [each for module in (machines, subscriptions) for each in vars(module).values() if isinstance(each, Sentence)]
 
 
@@ -26,3 +33,27 @@ def test_a_broken_sentence_is_noticed(sentence: Sentence, monkeypatch: pytest.Mo
                 explore(subscribed(sentence.machine, policy=sentence.policy, **sentence.sizes))  # type: ignore[arg-type]
     assert caught.value.invariant.split()[0] == sentence.check
     assert caught.value.problem.startswith(sentence.problem)
+
+
+@pytest.mark.parametrize(
+    ("checks", "sentences"),
+    [
+        (reliable_invariants.INVARIANTS, [each for each in CONTRACT if each.sizes is None and issubclass(each.machine.lean, Reliable)]),
+        (non_reliable_invariants.INVARIANTS, [each for each in CONTRACT if issubclass(each.machine.lean, NonReliable)]),
+        (subscription_invariants.INVARIANTS, [each for each in CONTRACT if each.sizes is not None]),
+    ],
+    ids=["reliable", "non-reliable", "subscription"],
+)
+def test_no_check_is_there_for_nothing(checks: Sequence[Callable[..., object]], sentences: Sequence[Sentence]) -> None:
+    assert {title(check).split()[0] for check in checks} <= {sentence.check for sentence in sentences}
+
+
+@pytest.mark.parametrize("says", ELSEWHERE)
+def test_who_holds_what_an_exploration_cannot_is_there(says: str) -> None:
+    module, function = ELSEWHERE[says]
+    assert f"def {function}(" in (TESTS / module).read_text(encoding="utf-8")
+
+
+def test_no_sentence_stands_twice() -> None:
+    told = [*((sentence.says, sentence.sizes is None) for sentence in CONTRACT), *((says, True) for says in (*ELSEWHERE, *NO_BUG))]
+    assert len(told) == len(set(told))

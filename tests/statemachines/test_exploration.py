@@ -40,13 +40,14 @@ from danube_statemachines.exploration.reliable import Snapshot as ReliableSnapsh
 from danube_statemachines.exploration.worlds import Environment, served, without
 from modelling import NON_RELIABLE, RELIABLE, Variant, make
 
+LETTER: dict[str, Any] = {"poison_policy": "dead_letter", "dead_letter_topic": "/test/dead", "max_hold": 45.0}
 POLICIES = {
     "block": FailurePolicy(max_redeliveries=1),
-    "drop": FailurePolicy(max_redeliveries=1, poison_policy="drop"),
-    "dead_letter": FailurePolicy(max_redeliveries=1, poison_policy="dead_letter", dead_letter_topic="/test/dead", max_hold=45.0),
+    "drop": FailurePolicy(max_redeliveries=1, poison_policy="drop", redelivery_delay=20.0),
+    "dead_letter": FailurePolicy(max_redeliveries=1, max_redelivery_delay=5.0, **LETTER),
 }
+"""A consumer asks for a delay that is longer than the policy's, for a shorter one, and for one that is longer than the most."""
 W = TypeVar("W")
-LIVENESS = "L1 every message is eventually settled"
 
 
 @pytest.mark.parametrize("sessions", [1, 2, 3, 4])
@@ -154,15 +155,6 @@ def test_a_violation_is_told_as_the_shortest_story() -> None:
         "again: replay(machine, ['consumer 0 joins', 'message 6', 'ack of another epoch'])",
     ]
     assert [line.what for line in caught.value.story] == ["consumer 0 joins", "message 6", "ack of another epoch"]
-
-
-def test_a_wait_without_an_end_is_found_though_no_step_is_wrong() -> None:
-    """Nobody tries a dead letter again once it has failed."""
-    tries_again = next(row for row in reliable.TABLE if row["trigger"] == "tick" and row["source"] == [reliable.DEAD_LETTERING])
-    with pytest.raises(InvariantBroken) as caught:
-        explore(declare_reliable(SingleActive(), [row for row in reliable.TABLE if row is not tries_again]))
-    assert caught.value.invariant == LIVENESS
-    assert caught.value.story[-1].what == "the dead letter fails"
 
 
 class Unmoved(RoundRobin):
