@@ -66,6 +66,24 @@ def announced_late(p: pytest.MonkeyPatch) -> None:
     p.setattr(Reliable, "send", wrong)
 
 
+@alone("It hears so once.", "S5", "a change of the active consumer is said once, and nothing else is")
+def told_again_and_again(p: pytest.MonkeyPatch) -> None:
+    def wrong(it: Reliable, roster: Any) -> None:
+        it.roster = roster
+        it.port.active_changed(it.active)
+
+    p.setattr(Reliable, "_seat", wrong)
+
+
+@alone("Shared: nobody is the active consumer.", "S5", "nobody is the active consumer", RELIABLE_SHARED)
+def active_among_equals(p: pytest.MonkeyPatch) -> None:
+    def wrong(it: Reliable, roster: Any) -> None:
+        it.roster = roster
+        it.port.active_changed(roster[0] if roster else None)
+
+    p.setattr(Reliable, "_seat", wrong)
+
+
 @alone("An ack timeout never changes the active consumer.", "S5", "the active consumer is pre-empted")
 def unhealthy(p: pytest.MonkeyPatch) -> None:
     back_off = Reliable.back_off
@@ -310,6 +328,27 @@ def waits_for_nobody(p: pytest.MonkeyPatch) -> None:
     p.setattr(Reliable, "anyone", lambda it, event: it.roster != () and not isinstance(event, Held))
 
 
+@alone("An early tick ends no wait.", "Promises", "an early tick changes nothing")
+def too_early(p: pytest.MonkeyPatch) -> None:
+    overdue = Reliable.overdue
+    p.setattr(Reliable, "overdue", lambda it, event: it.state == reliable.REDELIVERING or overdue(it, event))
+
+
+@alone("After its delay a message is given out.", "Promises", "after its delay a message is given out")
+def delayed_for_ever(p: pytest.MonkeyPatch) -> None:
+    rows(p, "tick", {reliable.REDELIVERING}, {"before": []})
+
+
+@alone("What was answered is not withdrawn.", "Promises", "nothing is to be withdrawn")
+def withdrawn_when_acknowledged(p: pytest.MonkeyPatch) -> None:
+    rows(p, "ack", {"current"}, {"before": ["withdraw", "settle_acked", "poll"]})
+
+
+@alone("News wakes a machine that has a consumer.", "L2", "news or a newcomer is not heard")
+def asleep(p: pytest.MonkeyPatch) -> None:
+    rows(p, "wake", {"anyone"})
+
+
 # verdicts
 
 
@@ -326,6 +365,24 @@ def delay_forgotten(p: pytest.MonkeyPatch) -> None:
     p.setattr(Reliable, "recall", wrong)
 
 
+@alone("A message of an earlier run is given out at once.", "Promises", "a message of an earlier run is given out at once")
+def delayed_by_a_restart(p: pytest.MonkeyPatch) -> None:
+    recall = Reliable.recall
+
+    def wrong(it: Reliable, held: Held) -> None:
+        recall(it, held)
+        it.due_at = it.now + 1.0 if it.due_at is None else it.due_at
+
+    p.setattr(Reliable, "recall", wrong)
+
+
+@alone("News ends no block.", "Promises", "a blocked message waits for a release, and for nothing else")
+def blocked_until_news(p: pytest.MonkeyPatch) -> None:
+    states = [state for state in reliable.STATES if state != reliable.BLOCKED]
+    ends = {"source": [reliable.BLOCKED], "dest": reliable.DEAD_LETTERING, "before": ["dead_letter"]}
+    rows(p, "wake", {reliable.BLOCKED}, ends, {"source": states})
+
+
 @alone("Blocked waits for a release.", "S8", "whoever holds nothing comes and goes unnoticed")
 def a_newcomer_unblocks(p: pytest.MonkeyPatch) -> None:
     busy = [state for state in reliable.BUSY if state != reliable.BLOCKED]
@@ -338,14 +395,19 @@ def unforgiven(p: pytest.MonkeyPatch) -> None:
     p.setattr(Reliable, "forgive", lambda it, _: None)
 
 
+@alone("The forgiveness is what is made durable.", "S13", "what is made durable is not the forgiveness")
+def saved_before_it_is_forgiven(p: pytest.MonkeyPatch) -> None:
+    rows(p, "release_retry", {"forgive"}, {"before": ["save", "forgive"]})
+
+
 @alone("A release gives the message out at once.", "Promises", "a released message is given out at once")
 def released_with_delay(p: pytest.MonkeyPatch) -> None:
     rows(p, "release_retry", {"forgive"}, {"before": ["forgive", "save", "back_off"]})
 
 
-@alone("A release to the dead letters goes there.", "S3", "dropped if and only if the policy or a release says so")
-def released_elsewhere(p: pytest.MonkeyPatch) -> None:
-    rows(p, "release_dead_letter", {"dead_letter"}, {"before": ["settle_dropped", "poll"], "dest": reliable.DISPATCHING})
+@alone("A release to the dead letters goes there.", "Promises", "a message released to the dead letters goes there")
+def released_in_vain(p: pytest.MonkeyPatch) -> None:
+    rows(p, "release_dead_letter", {"dead_letter"}, {"before": [], "dest": None})
 
 
 @alone("Drop and dead letter come by policy or release alone.", "S3", "dropped if and only if the policy or a release says so", policy=LETTER)
@@ -378,7 +440,16 @@ def letter_refused_in_vain(p: pytest.MonkeyPatch) -> None:
     rows(p, "dead_letter_refused", {"disarm"}, {"dest": None, "before": ["dead_letter"]})
 
 
-@alone("A close settles nothing and says nothing.", "S3", "dropped if and only if the policy or a release says so")
+@alone("A close says nothing.", "Promises", "a close settles nothing, says nothing")
+def talks_at_the_end(p: pytest.MonkeyPatch) -> None:
+    def wrong(it: Reliable, _: object) -> None:
+        it._clear()
+        it.port.active_changed(None)
+
+    p.setattr(Reliable, "let_go", wrong)
+
+
+@alone("A close settles nothing.", "S3", "dropped if and only if the policy or a release says so")
 def dropped_by_a_close(p: pytest.MonkeyPatch) -> None:
     p.setattr(Reliable, "let_go", lambda it, _: it._clear() if it.offset is None else it.settle_dropped(None))
 
@@ -414,6 +485,12 @@ def offered_to_who_left(p: pytest.MonkeyPatch) -> None:
 @alone("A late answer of a box changes nothing.", "S9", "each message has one outcome", NON_RELIABLE_SHARED)
 def any_box_answers(p: pytest.MonkeyPatch) -> None:
     p.setattr(NonReliable, "offered", lambda it, session: True)
+
+
+@alone("Sent is what the box that had room took.", "S9", "sent to another than the one who had room", NON_RELIABLE_SHARED)
+def sent_to_the_next(p: pytest.MonkeyPatch) -> None:
+    sent = NonReliable.sent
+    p.setattr(NonReliable, "sent", lambda it, session: sent(it, it.roster[-1] if it.roster else session))
 
 
 @alone("What was not taken in is forgotten at a close.", "S12", "somebody is lined up iff Dispatching", NON_RELIABLE_SHARED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 
@@ -17,6 +17,7 @@ from danube_statemachines import (
     declare_reliable,
     reliable,
 )
+from danube_statemachines.exploration import Scene, subscribed
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -43,6 +44,12 @@ class Sentence(NamedTuple):
     policy: FailurePolicy
     sizes: dict[str, Any] | None
     """Of a subscription; None: of a machine alone, with two sessions."""
+
+    def scene(self) -> Declaration[Reliable] | Declaration[NonReliable] | Scene[Any]:
+        """What is explored: a subscription anew, for it may know what was planted before."""
+        if self.sizes is None:
+            return self.machine
+        return subscribed(cast("Declaration[Reliable]", self.machine), policy=self.policy, **self.sizes)
 
 
 def alone(

@@ -163,6 +163,18 @@ def delay_not_told(p: pytest.MonkeyPatch) -> None:
     p.setattr(EngineCore, "poll", wrong)
 
 
+@on_a_disk("A delay is no longer after a restart.", "Promises", "a process begins with another delay", policy=BLOCK, faults=0)
+def delay_begun_anew(p: pytest.MonkeyPatch) -> None:
+    init = EngineCore.__init__
+
+    def wrong(core: Core, progress: Progress, **named: Any) -> None:
+        held = progress.held
+        again = held is None or held.due_at is None
+        init(core, progress if again else progress._replace(held=held and held._replace(due_at=named["now"] + 60.0)), **named)
+
+    p.setattr(EngineCore, "__init__", wrong)
+
+
 @on_a_disk("A verdict survives a restart.", "S13", "a process begins with other failures", policy=FIRST)
 def verdict_lost(p: pytest.MonkeyPatch) -> None:
     init = EngineCore.__init__

@@ -15,7 +15,7 @@ from contract import machines, subscriptions
 from contract.elsewhere import ELSEWHERE, NO_BUG
 from contract.sentences import Sentence
 from danube_statemachines import NonReliable, Reliable
-from danube_statemachines.exploration import InvariantBroken, explore, non_reliable_invariants, reliable_invariants, subscribed, subscription_invariants
+from danube_statemachines.exploration import InvariantBroken, explore, non_reliable_invariants, reliable_invariants, replay, subscription_invariants
 from danube_statemachines.exploration.search import title
 
 TESTS = Path(__file__).parents[1]
@@ -27,12 +27,12 @@ def test_a_broken_sentence_is_noticed(sentence: Sentence, monkeypatch: pytest.Mo
     with monkeypatch.context() as planted:
         sentence.plant(planted)
         with pytest.raises(InvariantBroken) as caught:
-            if sentence.sizes is None:
-                explore(sentence.machine, policy=sentence.policy)
-            else:
-                explore(subscribed(sentence.machine, policy=sentence.policy, **sentence.sizes))  # type: ignore[arg-type]
+            explore(sentence.scene(), policy=sentence.policy)
+        with pytest.raises(InvariantBroken) as again:
+            replay(sentence.scene(), caught.value.story, policy=sentence.policy)
     assert caught.value.invariant.split()[0] == sentence.check
     assert caught.value.problem.startswith(sentence.problem)
+    assert (again.value.invariant, again.value.problem) == (caught.value.invariant, caught.value.problem)
 
 
 @pytest.mark.parametrize(
