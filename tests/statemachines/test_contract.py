@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from contract import machines, subscriptions
+from contract import at_most_once, machines, subscriptions
 from contract.elsewhere import ELSEWHERE, NO_BUG
 from contract.sentences import Sentence
 from danube_statemachines import NonReliable, Reliable
@@ -19,7 +19,7 @@ from danube_statemachines.exploration import InvariantBroken, explore, non_relia
 from danube_statemachines.exploration.search import title
 
 TESTS = Path(__file__).parents[1]
-CONTRACT = [each for module in (machines, subscriptions) for each in vars(module).values() if isinstance(each, Sentence)]
+CONTRACT = [each for module in (machines, at_most_once, subscriptions) for each in vars(module).values() if isinstance(each, Sentence)]
 
 
 @pytest.mark.parametrize("sentence", CONTRACT, ids=lambda sentence: sentence.plant.__name__)
