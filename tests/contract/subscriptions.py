@@ -15,7 +15,9 @@ EVERY: dict[str, Any] = {"messages": 2, "faults": 1, "flush_interval": 0.0}
 """Every ack is to be durable."""
 
 
-@on_a_disk("A process whose lease has run out takes nothing in hand until it is renewed.", "S16", "a message is taken in hand by a process whose lease")
+@on_a_disk(
+    "A process whose lease has run out takes nothing in hand until it is renewed.", "S16", "a message is taken in hand by a process whose lease has run out"
+)
 def without_a_lease(p: pytest.MonkeyPatch) -> None:
     refusal = EngineCore.refusal
 
@@ -25,7 +27,7 @@ def without_a_lease(p: pytest.MonkeyPatch) -> None:
     p.setattr(EngineCore, "refusal", wrong)
 
 
-@on_a_disk("The cursor passes what is settled, and nothing else.", "S2", "the")
+@on_a_disk("The cursor passes what is settled, and nothing else.", "S2", "the cursor of a process has passed what nobody has settled")
 def settled_unsettled(p: pytest.MonkeyPatch) -> None:
     poll = EngineCore.poll
 
