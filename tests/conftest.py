@@ -1,4 +1,4 @@
-"""Every async test runs under virtual time (tests/virtual.py) unless it is marked `real_time`."""
+"""Every async test runs under virtual time unless it is marked `real_time`."""
 
 from __future__ import annotations
 

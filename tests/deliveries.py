@@ -16,6 +16,7 @@ import pytest
 
 from danube_dispatcher import Consumer, Delivery, FailurePolicy, InvalidArgument, Message, StoreError, Subscription, Topic
 from danube_dispatcher.dead_letters import DEATHS, MOST_DEATHS
+from danube_dispatcher.virtual_time import advance
 from danube_statemachines import VARIANTS, EngineCore
 from danube_statemachines.errors import StoryLine
 from danube_statemachines.trace import Trace
@@ -24,7 +25,6 @@ from faults import FaultStore
 from ledger import Ledger, Open
 from processes import DEAD, EPOCH, OUTLIVED, Machine, faults_of
 from stateful import Rules, watch
-from virtual import advance
 
 T = TypeVar("T")
 

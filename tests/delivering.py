@@ -13,7 +13,7 @@ from danube_dispatcher import Consumer, ConsumerStatus, Counts, Delivery, Dispat
 from danube_dispatcher.session import stores_of
 from danube_dispatcher.storage import open_store
 from danube_dispatcher.storage.protocols import Store
-from virtual import VirtualLoop, advance
+from danube_dispatcher.virtual_time import VirtualLoop, advance
 
 TOPIC = "/test/orders"
 SOON = 0.001

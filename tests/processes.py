@@ -14,10 +14,10 @@ from danube_dispatcher import Consumer, FailurePolicy, Subscription, Topic
 from danube_dispatcher.clock import LEASE
 from danube_dispatcher.storage import open_store
 from danube_dispatcher.storage.protocols import Row, Store
+from danube_dispatcher.virtual_time import VirtualLoop, advance
 from danube_statemachines import EngineCore
 from delivering import TOPIC, join, publish, take
 from faults import FaultStore
-from virtual import VirtualLoop, advance
 
 DEAD = "/test/dead"
 """Where dead letters go."""

@@ -58,7 +58,7 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(built: Path) -> None:
 def test_the_sdist_holds_what_building_and_testing_need(built: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    assert {"pyproject.toml", "LICENSE", "Makefile", "tests/conftest.py", "tests/virtual.py"} <= names
+    assert {"pyproject.toml", "LICENSE", "Makefile", "tests/conftest.py", "tests/delivering.py"} <= names
     assert {f"{folder}/{package}/__init__.py" for folder, package in zip(("statemachines", "runtime"), PACKAGES, strict=True)} <= names
     assert not {name for name in names if "__pycache__" in name or name.startswith((".venv", "dist", ".git/"))}
 

@@ -19,7 +19,7 @@ from crash.workload import ACK_TIMEOUT, DEAD, TOPIC, Item, Profile, digest, iden
 from danube_dispatcher import Closed, Consumer, ConsumerReplaced, Delivery, Subscription, Topic
 from danube_dispatcher.storage import open_store
 from danube_dispatcher.storage.protocols import Batch, Store
-from virtual import VirtualLoop
+from danube_dispatcher.virtual_time import VirtualLoop
 
 STUCK = 60
 """Real seconds after which a life is ended as stuck. The longest take one."""

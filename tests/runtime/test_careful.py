@@ -8,10 +8,10 @@ import pytest
 
 import processes
 from danube_dispatcher import Consumer, FailurePolicy, Subscription, Topic
+from danube_dispatcher.virtual_time import advance
 from danube_statemachines import FLUSH_MESSAGES, Held
 from delivering import join, settle, take, waiting
 from processes import Machine, core_of, faults_of, outlive
-from virtual import advance
 
 machine = processes.machine
 

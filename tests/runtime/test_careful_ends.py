@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import processes
 from danube_dispatcher import FailurePolicy
+from danube_dispatcher.virtual_time import advance
 from delivering import join, take, waiting
 from processes import Machine, outlive
-from virtual import advance
 
 machine = processes.machine
 

@@ -8,7 +8,7 @@ from weakref import ref
 
 from danube_dispatcher import Topic
 from danube_dispatcher.clock import NEVER, Watchdog, watchdog
-from virtual import VirtualLoop, advance
+from danube_dispatcher.virtual_time import VirtualLoop, advance
 
 
 class Target:

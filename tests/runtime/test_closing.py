@@ -23,9 +23,9 @@ from danube_dispatcher import (
     Topic,
     UsageError,
 )
+from danube_dispatcher.virtual_time import advance
 from delivering import TOPIC, join, publish, settle, take, text
 from processes import Machine, faults_of, started
-from virtual import advance
 
 machine = processes.machine
 

@@ -21,8 +21,8 @@ from danube_dispatcher import (
 )
 from danube_dispatcher.consumer import TURN
 from danube_dispatcher.storage.protocols import Lease, Occupied
+from danube_dispatcher.virtual_time import VirtualLoop, advance
 from delivering import TOPIC, Place, join, publish, seats, settle, take, take_and_ack, text
-from virtual import VirtualLoop, advance
 
 
 @pytest.fixture(params=["exclusive", "shared"])

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 
 from danube_dispatcher import FailurePolicy, Topic
+from danube_dispatcher.virtual_time import advance
 from delivering import attach, forge, join, outlook, publish, seats, settle, take, take_and_ack, text, waiting
-from virtual import advance
 
 POLICY = FailurePolicy(ack_timeout=5, redelivery_delay=1, backoff="fixed")
 

@@ -12,10 +12,10 @@ import pytest
 
 import processes
 from danube_dispatcher import CursorUnreadable, Delivery, Dispatcher, FailurePolicy, StoreUnavailable, SubscriptionEngine, UsageError
+from danube_dispatcher.virtual_time import advance
 from delivering import TOPIC, join, now, publish, settle, take, text, waiting
 from faults import TROUBLE, FaultLog
 from processes import DEAD, Machine, faults_of, outlive
-from virtual import advance
 
 machine = processes.machine
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from danube_dispatcher import Closed, Consumer, FailurePolicy, InvalidArgument, Message, StoreFull, Subscription, Topic
+from danube_dispatcher.virtual_time import advance
 from delivering import TOPIC, Place, Record, failing, join, publish, settle, take, take_and_ack, text, waiting
-from virtual import advance
 
 DEAD = "/test/dead"
 POLICY = FailurePolicy(max_redeliveries=1, poison_policy="dead_letter", dead_letter_topic=DEAD)

@@ -27,8 +27,8 @@ from danube_dispatcher import (
     Topic,
     UsageError,
 )
+from danube_dispatcher.virtual_time import advance
 from delivering import TOPIC, Place, Record, attach, publish, seat, seats, settle, take, take_and_ack, text, waiting
-from virtual import advance
 
 Make = Callable[[Topic], Dispatcher]
 RELIABLE: dict[str, Make] = {

@@ -9,11 +9,11 @@ import pytest
 import processes
 from danube_dispatcher import CursorUnreadable, FailurePolicy, InvalidArgument, StoreDamaged, Topic
 from danube_dispatcher.storage.protocols import READ_BYTES, READ_MESSAGES, Lease, Spec
+from danube_dispatcher.virtual_time import advance
 from danube_statemachines import Progress
 from delivering import TOPIC, join, now, publish, take, text, waiting
 from faults import TROUBLE, FaultLog
 from processes import Machine, core_of, faults_of, filled, outlive, settle_next
-from virtual import advance
 
 machine = processes.machine
 

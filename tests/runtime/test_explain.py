@@ -9,8 +9,8 @@ import pytest
 
 from danube_dispatcher import Dispatcher, Explanation, FailurePolicy, StoreDamaged, StoreFull, StoreUnavailable, Subscription, SubscriptionEngine, Topic
 from danube_dispatcher.storage.protocols import Lease, Occupied
+from danube_dispatcher.virtual_time import advance
 from delivering import TOPIC, Place, failing, join, publish, settle, take, take_and_ack, waiting
-from virtual import advance
 
 POLICY = FailurePolicy(ack_timeout=30, redelivery_delay=10, max_redeliveries=1)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from danube_dispatcher import Consumer, Delivery, FailurePolicy, InvalidArgument, NotBlocked, Subscription, Topic
+from danube_dispatcher.virtual_time import advance
 from delivering import Place, failing, forge, join, now, publish, settle, take, take_and_ack, text, waiting
-from virtual import advance
 
 
 async def ready(topic: Topic, policy: FailurePolicy | None = None, *, type: str = "failover", payloads: str = "01") -> tuple[Subscription, Consumer]:

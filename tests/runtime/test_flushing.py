@@ -9,11 +9,11 @@ import pytest
 
 import processes
 from danube_dispatcher import Consumer, FailurePolicy, StoreBusy, StoreUnavailable, Subscription, Topic
+from danube_dispatcher.virtual_time import advance
 from danube_statemachines import Progress
 from delivering import join, now, settle, take, text, waiting
 from faults import TROUBLE
 from processes import Machine, core_of, faults_of, filled, kill, settle_next
-from virtual import advance
 
 machine = processes.machine
 

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from danube_dispatcher import Delivery, FailurePolicy, StoreFull, Subscription, Topic
+from danube_dispatcher.virtual_time import advance
 from delivering import Place, Record, failing, forge, join, now, outlook, publish, settle, take, take_and_ack, text, waiting
-from virtual import advance
 
 POLICY = FailurePolicy(ack_timeout=30, redelivery_delay=2, max_redeliveries=9)
 

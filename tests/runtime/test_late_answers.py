@@ -12,10 +12,10 @@ import processes
 from danube_dispatcher import FailurePolicy
 from danube_dispatcher.clock import LEASE, RENEWAL
 from danube_dispatcher.errors import Fenced, SubscriptionOwned
+from danube_dispatcher.virtual_time import advance
 from delivering import join, publish, take
 from faults import TROUBLE
 from processes import Machine, faults_of, owner
-from virtual import advance
 
 machine = processes.machine
 

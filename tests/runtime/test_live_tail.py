@@ -6,10 +6,10 @@ import pytest
 
 import processes
 from danube_dispatcher.clock import HEARTBEAT
+from danube_dispatcher.virtual_time import advance
 from delivering import join, publish, take, text, waiting
 from faults import TROUBLE
 from processes import Machine, faults_of
-from virtual import advance
 
 machine = processes.machine
 

@@ -10,8 +10,8 @@ import pytest
 
 from danube_dispatcher import Consumer, Dispatcher, Message, Subscription, SubscriptionMismatch, Topic
 from danube_dispatcher.clock import HEARTBEAT
+from danube_dispatcher.virtual_time import advance
 from delivering import TOPIC, Place, Record, attach, join, publish, seats, settle, take, text, waiting
-from virtual import advance
 
 
 async def live(topic: Topic, type: str = "exclusive", name: str = "s") -> Subscription:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from danube_dispatcher import FailurePolicy, Subscription, Topic, UsageError
+from danube_dispatcher.virtual_time import advance
 from danube_statemachines import VARIANTS
 from delivering import Place, Record, join, publish, settle, take, take_and_ack, waiting
-from virtual import advance
 
 POLICY = FailurePolicy(ack_timeout=30, redelivery_delay=1, max_redeliveries=1)
 

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 import processes
+from danube_dispatcher.virtual_time import advance
 from delivering import join, now, publish, settle, take, text, waiting
 from faults import TROUBLE
 from processes import Machine, blocked, faults_of, started
-from virtual import advance
 
 machine = processes.machine
 

@@ -18,11 +18,11 @@ from danube_dispatcher import (
 )
 from danube_dispatcher.clock import HEARTBEAT, LEASE, RENEWAL
 from danube_dispatcher.storage.protocols import Lease, Spec
+from danube_dispatcher.virtual_time import advance
 from danube_statemachines import Progress
 from delivering import TOPIC, join, now, take, waiting
 from faults import TROUBLE
 from processes import EPOCH, Machine, block_loop, core_of, faults_of, kill, outlive, owner
-from virtual import advance
 
 machine = processes.machine
 

@@ -17,9 +17,9 @@ from danube_dispatcher import (
     Topic,
 )
 from danube_dispatcher.storage.protocols import READ_MESSAGES, Batch
+from danube_dispatcher.virtual_time import advance
 from delivering import TOPIC, join, settle, take, text
 from processes import EPOCH, Machine, faults_of, kill
-from virtual import advance
 
 machine = processes.machine
 

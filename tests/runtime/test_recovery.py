@@ -6,9 +6,9 @@ import pytest
 
 import processes
 from danube_dispatcher import FailurePolicy, StoreUnavailable
+from danube_dispatcher.virtual_time import advance
 from delivering import join, publish, settle, take
 from processes import Machine, faults_of
-from virtual import advance
 
 machine = processes.machine
 

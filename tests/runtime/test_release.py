@@ -16,10 +16,10 @@ from danube_dispatcher import (
     SubscriptionNotFound,
 )
 from danube_dispatcher.clock import HEARTBEAT, LEASE
+from danube_dispatcher.virtual_time import advance
 from delivering import TOPIC, join, now, publish, take, text, waiting
 from faults import TROUBLE
 from processes import DEAD, Machine, blocked, faults_of, kill, outlive, started
-from virtual import advance
 
 machine = processes.machine
 

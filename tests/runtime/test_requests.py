@@ -8,10 +8,10 @@ import pytest
 
 import processes
 from danube_dispatcher.clock import HEARTBEAT
+from danube_dispatcher.virtual_time import advance
 from delivering import take
 from faults import TROUBLE
 from processes import Machine, blocked, faults_of
-from virtual import advance
 
 machine = processes.machine
 

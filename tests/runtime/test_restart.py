@@ -8,9 +8,9 @@ import pytest
 
 import processes
 from danube_dispatcher import FailurePolicy, Topic
+from danube_dispatcher.virtual_time import advance
 from delivering import TOPIC, join, now, publish, settle, take, waiting
 from processes import DEAD, OUTLIVED, Machine, blocked, kill, outlive, started
-from virtual import advance
 
 machine = processes.machine
 endings = pytest.mark.parametrize("end", ["close", "crash"])

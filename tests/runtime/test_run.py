@@ -9,8 +9,8 @@ import pytest
 
 from danube_dispatcher import ConsumerRefused, ConsumerReplaced, Delivery, FailurePolicy, InvalidArgument, Subscription, Topic
 from danube_dispatcher.subscription import Handler
+from danube_dispatcher.virtual_time import advance
 from delivering import Place, join, publish, seats, settle, store_loop, take, text, waiting
-from virtual import advance
 
 POLICY = FailurePolicy(redelivery_delay=1, max_redeliveries=2, poison_policy="drop")
 

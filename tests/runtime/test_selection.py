@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from danube_dispatcher import Consumer, ConsumerAttached, ConsumerRefused, FailurePolicy, Subscription, Topic
+from danube_dispatcher.virtual_time import advance
 from delivering import join, publish, seats, settle, take, take_and_ack, text, waiting
-from virtual import advance
 
 
 async def subscribe(topic: Topic, type: str, *payloads: str) -> Subscription:

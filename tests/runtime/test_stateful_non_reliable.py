@@ -18,6 +18,7 @@ from danube_dispatcher import Consumer, ConsumerRefused, ConsumerReplaced, Deliv
 from danube_dispatcher.adapter import NonReliableAdapter
 from danube_dispatcher.clock import HEARTBEAT
 from danube_dispatcher.hub import Hub
+from danube_dispatcher.virtual_time import advance
 from danube_statemachines import VARIANTS, RoundRobin
 from danube_statemachines.coverage import unfired
 from danube_statemachines.errors import StoryLine
@@ -27,7 +28,6 @@ from faults import TROUBLE
 from processes import Machine, faults_of
 from stateful import FIRED, Call, Rules, play, watch
 from turns import Turns
-from virtual import advance
 
 
 class Offers(Rules):

@@ -13,10 +13,10 @@ import processes
 from danube_dispatcher import ConsumerStatus, Counts, FailurePolicy, Topic
 from danube_dispatcher.clock import RENEWAL
 from danube_dispatcher.session import stores_of
+from danube_dispatcher.virtual_time import VirtualLoop, advance
 from delivering import TOPIC, join, publish, settle, take, text, waiting
 from faults import TROUBLE
 from processes import DEAD, Machine, faults_of, kill
-from virtual import VirtualLoop, advance
 
 machine = processes.machine
 

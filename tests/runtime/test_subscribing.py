@@ -17,11 +17,11 @@ from danube_dispatcher import (
     SubscriptionMismatch,
     SubscriptionNotFound,
 )
+from danube_dispatcher.virtual_time import advance
 from danube_statemachines import Progress
 from delivering import join, publish, settle, take
 from faults import TROUBLE
 from processes import Machine, core_of, faults_of, outlive, owner
-from virtual import advance
 
 machine = processes.machine
 

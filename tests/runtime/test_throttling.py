@@ -6,9 +6,9 @@ import pytest
 
 import processes
 from danube_dispatcher import Consumer, FailurePolicy, StoreUnavailable, Subscription
+from danube_dispatcher.virtual_time import advance
 from delivering import join, now, take, waiting
 from processes import Machine, block_loop, core_of, faults_of, outlive
-from virtual import advance
 
 machine = processes.machine
 

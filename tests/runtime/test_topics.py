@@ -21,10 +21,10 @@ from danube_dispatcher import (
     Topic,
 )
 from danube_dispatcher.session import stores_of
+from danube_dispatcher.virtual_time import advance
 from delivering import TOPIC, join, publish, settle, take, text, waiting
 from faults import TROUBLE
 from processes import Machine, faults_of
-from virtual import advance
 
 machine = processes.machine
 

@@ -16,7 +16,7 @@ from danube_dispatcher.storage.memory import MemoryLog
 from danube_dispatcher.storage.protocols import Store, TopicLog
 from danube_dispatcher.storage.sqlite import SqliteStore
 from danube_dispatcher.storage.sqlite.schema import OFFSET_BITS
-from virtual import VirtualLoop
+from danube_dispatcher.virtual_time import VirtualLoop
 
 
 class Clock:

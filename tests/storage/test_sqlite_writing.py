@@ -20,8 +20,8 @@ from danube_dispatcher.storage.protocols import APPEND_BYTES, READ_MESSAGES, Lea
 from danube_dispatcher.storage.sqlite import SqliteStore, open_sqlite
 from danube_dispatcher.storage.sqlite.turns import EVERY, Turns, lend
 from danube_dispatcher.storage.sqlite.writer import QUEUE_MESSAGES, Group
+from danube_dispatcher.virtual_time import advance
 from danube_statemachines import Held, Progress
-from virtual import advance
 
 from .conftest import Clock, Open, watched
 
