@@ -20,7 +20,8 @@ class Held(NamedTuple):
     sent: bool = False
     """Handed out by a careful owner. Found after an unclean end, the crash is charged."""
     exhausted: bool = False
-    """The verdict on it, for tools: the machine judges anew by the policy it was opened with."""
+    """The verdict on it by the policy of whoever wrote it: for tools, and for the next owner, which charges no crash to what was in nobody's hands. The
+    machine judges anew by the policy it was opened with."""
 
 
 class Progress(NamedTuple):

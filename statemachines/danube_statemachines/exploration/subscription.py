@@ -163,7 +163,7 @@ class SubscriptionEnvironment:
     def _opening(self, world: SubscriptionWorld, process: Process) -> Iterator[Step[SubscriptionWorld]]:
         if process.epoch == world.disk.epoch:
             late: dict[str, Hashable] = {"lease_until": OVER} if world.disk.lapsed else {}
-            yield self._at(world, process, "reads its position", _open, core=late, fair=True)
+            yield self._at(world, process, "reads its position", _look, core=late, fair=True)
         else:
             yield self._outside(world, f"{process.name} finds that its lease is gone", _without(world, process), fair=True)
 
@@ -213,7 +213,7 @@ class SubscriptionEnvironment:
             yield self._at(world, process, f"is given {len(found)} messages", read, heard=heard, fair=True)
             yield self._at(world, process, "cannot read", _core(lambda core: core.read_failed(EARLY)), heard=heard, fault=True)
         waits = process.its("refused") == "end" and world.head > process.its("next_offset")
-        yield self._at(world, process, "looks at the head", _core(lambda core: core.head_moved(EARLY)), fair=waits)
+        yield self._at(world, process, "looks at the head", _look, fair=waits)
         if process.letter:
             yield from self._letter(world, process, machine)
         if machine.state == BLOCKED:
@@ -332,10 +332,6 @@ class SubscriptionEnvironment:
 # what a process does
 
 
-def _open(it: Coupled, _: Step[Any]) -> None:
-    _core(lambda core: core.head_moved(EARLY))(it, _)
-
-
 def _trigger(it: Coupled, step: Step[Any]) -> None:
     it.trigger(step.event, step.argument)
 
@@ -362,6 +358,9 @@ def _core(event: Callable[[EngineCore[Entry]], None]) -> Callable[[Coupled, Step
         it.catch_up(EARLY)
 
     return act
+
+
+_look = _core(lambda core: core.head_moved(EARLY))
 
 
 # worlds
