@@ -11,11 +11,15 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 PLANTED = """
+from hypothesis import settings
+
 from danube_statemachines import RoundRobin
 from modelling import POLICIES
 from stateful import play
 from test_stateful import ReliableRules
 
+settings.register_profile("planted", settings(), derandomize={derandomize})
+settings.load_profile("planted")
 RoundRobin.served = staticmethod(lambda roster, session: roster)  # whoever was served is next again
 
 
@@ -29,6 +33,13 @@ def test_planted():
 """
 
 
+def plant(directory: Path, *, derandomize: bool) -> None:
+    """Whatever Hypothesis chooses where this runs: in CI, for one, it leaves nothing to chance."""
+    (directory / "test_planted.py").write_text(PLANTED.format(derandomize=derandomize), encoding="utf-8")
+    (directory / "pytest.ini").write_text(f"[pytest]\npythonpath = {TESTS} {TESTS / 'statemachines'}\n", encoding="utf-8")
+    (directory / "conftest.py").write_text((TESTS / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
+
+
 def run(directory: Path, *options: str) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
@@ -37,10 +48,7 @@ def run(directory: Path, *options: str) -> str:
 
 
 def test_a_failure_prints_its_seed_the_shortest_rules_and_the_sequence_diagram(tmp_path: Path) -> None:
-    (tmp_path / "test_planted.py").write_text(PLANTED, encoding="utf-8")
-    (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {TESTS} {TESTS / 'statemachines'}\n", encoding="utf-8")
-    (tmp_path / "conftest.py").write_text((TESTS / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
-
+    plant(tmp_path, derandomize=False)
     told = run(tmp_path, "--rows=rows.json")
     seed = re.search(r"pytest --hypothesis-seed=(\d+) finds it again", told)
     assert seed is not None, told
@@ -61,3 +69,11 @@ def test_a_failure_prints_its_seed_the_shortest_rules_and_the_sequence_diagram(t
 
     shutil.rmtree(tmp_path / ".hypothesis", ignore_errors=True)  # what it remembers of the first run
     assert f"pytest --hypothesis-seed={seed[1]} finds it again" in run(tmp_path, f"--hypothesis-seed={seed[1]}")
+
+
+def test_a_failure_without_chance_says_that_every_run_finds_it(tmp_path: Path) -> None:
+    plant(tmp_path, derandomize=True)
+    told = run(tmp_path)
+    assert "without chance: every run finds it" in told
+    assert "--hypothesis-seed" not in told
+    assert "sequenceDiagram" in told
