@@ -124,7 +124,7 @@ def main() -> None:
     for name, median in medians.items():
         ratios = sorted(rate / base for rate, base in zip(rates[name], rates["limit"], strict=True))
         lines.append(f"{name:40}{median:>12,.0f}{median / medians['limit']:>8.2f}{ratios[0]:>8.2f}{ratios[-1]:>8.2f}")
-    print("\n".join(lines))  # noqa: T201
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":
