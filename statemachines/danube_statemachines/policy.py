@@ -5,7 +5,6 @@ Defaults are the Danube broker's: 30 s to acknowledge, 5 redeliveries, delays fr
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,5 +77,7 @@ class FailurePolicy:
 
 def _fraction(*numbers: int) -> float:
     """A number in [0, 1) that depends on nothing but `numbers`."""
+    import hashlib
+
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

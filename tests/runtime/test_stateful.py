@@ -26,6 +26,7 @@ from delivering import forge, join
 from faults import TROUBLE
 from ledger import TIMEOUT
 from processes import DEAD
+from rewriting import rewrite
 from stateful import FIRED, Call, play
 
 # beside what chance brings, and to begin with: a way to each row
@@ -458,6 +459,7 @@ PLANTS: dict[str, tuple[object, str, object, str, dict[str, Any]]] = {
 def test_a_planted_bug_is_found(plant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     where, name, what, walk, opening = PLANTS[plant]
     follow(InMemory, WALKS[walk], **{"kind": "shared", "poison": "block", **opening})
+    rewrite(monkeypatch)
     monkeypatch.setattr(where, name, what)
     with pytest.raises(AssertionError):
         follow(InMemory, WALKS[walk], **{"kind": "shared", "poison": "block", **opening})

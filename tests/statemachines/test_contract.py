@@ -17,6 +17,7 @@ from contract.sentences import Sentence
 from danube_statemachines import NonReliable, Reliable
 from danube_statemachines.exploration import InvariantBroken, explore, non_reliable_invariants, reliable_invariants, replay, subscription_invariants
 from danube_statemachines.exploration.search import title
+from rewriting import rewrite
 
 TESTS = Path(__file__).parents[1]
 CONTRACT = [each for module in (machines, at_most_once, subscriptions) for each in vars(module).values() if isinstance(each, Sentence)]
@@ -25,6 +26,7 @@ CONTRACT = [each for module in (machines, at_most_once, subscriptions) for each 
 @pytest.mark.parametrize("sentence", CONTRACT, ids=lambda sentence: sentence.plant.__name__)
 def test_a_broken_sentence_is_noticed(sentence: Sentence, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as planted:
+        rewrite(planted)
         sentence.plant(planted)
         with pytest.raises(InvariantBroken) as caught:
             explore(sentence.scene(), policy=sentence.policy)
