@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -395,6 +394,8 @@ class Dispatcher(Closable):
         return (machine.state, core.cursor, core.paused, core.refused, counts.delivered, counts.stale_acks, tuple(adapter.boxes), *troubles)
 
     def report(self) -> str:
+        import json
+
         status, why = self.status(), self._explain()
         return json.dumps(
             {

@@ -37,8 +37,6 @@ DanubeError                      (danube_statemachines.errors, like the next thr
 
 from __future__ import annotations
 
-from datetime import UTC
-
 from danube_statemachines.errors import DanubeError, DefinitionError, IllegalEvent, InvalidArgument
 
 __all__ = [
@@ -123,7 +121,7 @@ class SubscriptionOwned(SubscriptionError):
     """Another process owns the subscription. `owner` is its host:pid, `until` when its lease ends (Unix seconds)."""
 
     def __init__(self, topic: str, subscription: str, owner: str, until: float) -> None:
-        from datetime import datetime
+        from datetime import UTC, datetime
 
         moment = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
         super().__init__(topic, subscription, f"owned by {owner}, which must renew its lease until {moment}; wait with wait=SECONDS or wait=None")
