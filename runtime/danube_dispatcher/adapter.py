@@ -45,6 +45,11 @@ Outcome = Literal["sent", "dropped", "no_consumer"]
 M = TypeVar("M", Reliable, NonReliable)
 
 
+def _nothing(_: None) -> bool:
+    """What happened was no event of the machine's: a read or a write was answered."""
+    return True
+
+
 class Adapter(Generic[M]):
     """What both kinds have: the boxes of the attached consumers, by session."""
 
@@ -67,6 +72,7 @@ class Adapter(Generic[M]):
 
     def begin(self) -> float:
         """The time of the step that begins; what time ends by itself has ended."""
+        self.check()
         return 0.0
 
     def run(self, trigger: Callable[[E], bool], event: E, now: float) -> None:
@@ -75,7 +81,6 @@ class Adapter(Generic[M]):
 
     def attach(self, consumer: Consumer) -> None:
         """A newcomer joins; under an attached name it takes over."""
-        self.check()
         now = self.begin()
         old = self.find(consumer.name)
         consumer.session = next(self._sessions)
@@ -90,7 +95,6 @@ class Adapter(Generic[M]):
 
     def detach(self, consumer: Consumer, *, blame: bool = True) -> None:
         """Lose a consumer: what it held goes on to others."""
-        self.check()
         now = self.begin()
         gone = Lost(consumer.session, self._take_leave(consumer) and blame)
         consumer.end()
@@ -149,6 +153,8 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
         self._charged = False
 
     def begin(self) -> float:
+        if self._port is not None:
+            self.check()
         now = self.machine.now = self._clock()
         if now >= self._alarm:
             self._late(now)
@@ -161,9 +167,6 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
         trigger(event)
         if self.asked or self.core.attention:
             self.catch_up(now)
-        self._arm_deadline(now)
-
-    def _arm_deadline(self, now: float) -> None:
         due_at = self.machine.due_at
         if due_at is not None and due_at < self._alarm:
             self._arm(now)
@@ -177,8 +180,7 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
         if self._port is not None and self._port.observing:
             return  # its observer has looked and found more to read: the step under way follows by itself
         now = self.machine.now = self._clock()
-        self.catch_up(now)
-        self._arm_deadline(now)  # of what was sent because a read or a write was answered
+        self.run(_nothing, None, now)
 
     def read(self, now: float) -> None:
         self.engine.read(now)
@@ -243,21 +245,18 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
         return self.machine.delivery == delivery
 
     async def ack_message(self, delivery: DeliveryId) -> bool:
-        self.check()
         stale = self.counts.stale_acks
-        self.step(self.machine.ack, delivery)
+        self.run(self.machine.ack, delivery, self.begin())  # as `step` does it
         if self.counts.stale_acks != stale:
             return False
         return self.core.plain or not self.core.doubtful(self.machine.now) or await self.engine.durable()
 
     async def nack_message(self, delivery: DeliveryId, delay: float, reason: str) -> bool:
-        self.check()
         stale = self.counts.stale_nacks
         self.step(self.machine.nack, Nack(delivery, delay, reason))
         return self.counts.stale_nacks == stale and await self.engine.durable()
 
     def extend_message(self, delivery: DeliveryId, seconds: float) -> bool:
-        self.check()
         stale = self.counts.stale_extends
         self.step(self.machine.extend, Extend(delivery, seconds))
         return self.counts.stale_extends == stale

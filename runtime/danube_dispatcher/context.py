@@ -11,6 +11,7 @@ from typing import Self
 from .errors import WrongContext
 
 _forks = 0
+_running_loop = asyncio._get_running_loop  # None where none runs
 
 
 def _forked() -> None:
@@ -35,16 +36,13 @@ class Context:
 
     def check(self) -> None:
         """Raises WrongContext."""
+        if _running_loop() is self.loop and self._forks == _forks:  # a loop runs in one thread
+            return
         if self._forks != _forks:
             raise WrongContext(f"{self.what} was opened before this process was forked; open it again here")
         if self._thread != threading.get_ident():
             raise WrongContext(f"{self.what} belongs to another thread; use its loop's call_soon_threadsafe, or open it again here")
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is not self.loop:
-            raise WrongContext(f"{self.what} belongs to another event loop; open it again on this one")
+        raise WrongContext(f"{self.what} belongs to another event loop; open it again on this one")
 
 
 class Closable:

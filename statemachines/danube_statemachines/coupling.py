@@ -58,6 +58,10 @@ class Coupling(Generic[T]):
         while True:
             while self.asked:
                 self.asked = False
+                if core.plain and core.buffer:
+                    message = self.message = core.buffer.popleft()
+                    machine.polled(message.offset)
+                    continue
                 answer = core.poll(now)
                 if answer is None:
                     machine.poll_empty(None)

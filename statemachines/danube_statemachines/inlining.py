@@ -1,7 +1,7 @@
 """Guards and actions as text, to be written out where they are called.
 
-A call costs as much as what most guards and actions do. A method that does nothing but compute, assign and call can stand in its caller as it is, its
-parameters replaced; so can the methods of the same kind that it calls. Any other is called as before: one with branches, one that uses names of its
+A call costs as much as what most guards and actions do. A method that does nothing but compute, assign, branch and call can stand in its caller as it
+is, its parameters replaced; so can the methods of the same kind that it calls. Any other is called as before: one with a loop, one that uses names of its
 module, one that is not a plain method, or whose text is not at hand. A text is trusted only if it compiles to the very code that would be called.
 """
 
@@ -16,7 +16,7 @@ from types import CodeType, FunctionType
 from typing import NamedTuple
 
 _PLAIN = (
-    *(ast.Assign, ast.AugAssign, ast.Expr, ast.Assert, ast.Return),
+    *(ast.Assign, ast.AugAssign, ast.Expr, ast.Assert, ast.If, ast.Return),
     *(ast.Name, ast.Constant, ast.Attribute, ast.Subscript, ast.Slice, ast.Tuple, ast.Call, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare),
     *(ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop),
 )
@@ -53,7 +53,7 @@ class Inliner:
         """Lines."""
         if name not in self._actions:
             statements = _inlined(self._base, name, [ast.Name(self._argument)], self._taken)
-            self._actions[name] = [self._call(name)] if statements is None else [ast.unparse(each) for each in statements]
+            self._actions[name] = [self._call(name)] if statements is None else ast.unparse(ast.Module(statements, [])).splitlines()
         return self._actions[name]
 
     def _guard(self, name: str) -> str | None:
@@ -126,7 +126,7 @@ def _parsed(code: CodeType) -> _Method | None:
     names = frozenset(each.id for each in inside if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store))
     if first != "self" or names & {first, *parameters} or loaded - names - {first, *parameters}:
         return None
-    return _Method(parameters, "\n".join(map(ast.unparse, body)), names)
+    return _Method(parameters, ast.unparse(ast.Module(body, [])), names)
 
 
 @cache

@@ -62,6 +62,13 @@ class Worker:
     def choose(self, event: int) -> None:
         if event:
             self.value = event
+        else:
+            self.other.told(event)
+
+    def stop(self, event: int) -> None:
+        if event:
+            return
+        self.value = event
 
     def fresh(self, event: int) -> None:
         event = 1
@@ -108,9 +115,10 @@ def test_a_guard(name: str, text: str) -> None:
                 *("self.value += 2", "self.other.told(2, self.value)", "self.other.told(before, event)"),
             ],
         ),
+        ("choose", ["if event:", "    self.value = event", "else:", "    self.other.told(event)"]),
         ("add_more", ["self.add(event + 1)"]),  # what is computed once must not be repeated
         ("deep", ["before = event", "self.shallow(event)", "self.other.told(before)"]),  # two variables of one name
-        *((name, [f"self.{name}(event)"]) for name in ("note", "choose", "fresh", "outer", "all_of", "plain", "outsider", "low")),
+        *((name, [f"self.{name}(event)"]) for name in ("note", "stop", "fresh", "outer", "all_of", "plain", "outsider", "low")),
     ],
 )
 def test_an_action(name: str, lines: list[str]) -> None:
