@@ -6,7 +6,7 @@ MINUTES ?= 10
 SEED ?= 1
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check diagrams wheel wheel-test format campaign mutation cross-check
+.PHONY: demo test lint check diagrams wheel wheel-test format campaign mutation cross-check bench bench-quick
 
 demo: $(READY)
 	$(BIN)/danube-dispatcher demo
@@ -50,10 +50,19 @@ cross-check: $(VENV)/cross-check/.ready
 	$(VENV)/cross-check/bin/python docs/formal/cross_check.py $(RUNS)
 	$(VENV)/cross-check/bin/python docs/formal/compare.py
 
-$(VENV)/cross-check/.ready: pyproject.toml
-	$(PYTHON) -m venv $(VENV)/cross-check
-	$(VENV)/cross-check/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(VENV)/cross-check/bin/python -m pip install --quiet --editable . --group cross-check
+# limits, ours and others in one run, into docs/benchmarks.*; the machine should have nothing else to do
+bench: $(VENV)/bench/.ready
+	$(VENV)/bench/bin/python -m bench --write
+
+# the same in a few minutes, only printed
+bench-quick: $(VENV)/bench/.ready
+	$(VENV)/bench/bin/python -m bench --quick
+
+# what needs packages that the tests do without has an environment of its own, named after its dependency group
+$(VENV)/%/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)/$*
+	$(VENV)/$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(VENV)/$*/bin/python -m pip install --quiet --editable . --group $*
 	touch $@
 
 $(READY): pyproject.toml

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from .scenarios import FEW, MANY, PAYLOAD, SOME, Group, Result, Run, Survives, scenario, timed
 
+# what stands before the colon is how a table refers to it
 LIMIT_A = "LIMIT-A: two tasks, two asyncio.Queues"
-LIMIT_A_TIMED = "LIMIT-A, each round trip timed"
+LIMIT_A_TIMED = "LIMIT-A timed: each round trip"
 LIMIT_C = "LIMIT-C: asyncio.Queue(1000)"
-LIMIT_C_SHARED = "LIMIT-C × 4, in turn"
-COMMITS = "SQLite: one row a commit, synchronous=FULL"
-APPENDS = "plain file: append and fdatasync"
+LIMIT_C_SHARED = "LIMIT-C × 4: four of them in turn"
+COMMITS = "commit: SQLite, one row each, synchronous=FULL"
+APPENDS = "append: plain file, fdatasync each"
 
 
 @scenario(LIMIT_A, Group.IN_MEMORY, messages=MANY)

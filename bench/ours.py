@@ -31,6 +31,7 @@ BURST = 64
 HEADER = 8
 """Bytes of the payload that say when it was published, where that is wanted."""
 NAMES = count()
+"""All that is in `memory:` is in one store, so names must differ."""
 
 
 async def _drain(subscription: Subscription, consumers: int, messages: int) -> Result:
@@ -61,7 +62,7 @@ def _backlog(
 ) -> None:
     @scenario(name, group, messages=messages, limit=limit, kill=survives, power=survives)
     async def backlog(messages: int, folder: Path) -> AsyncIterator[Run]:
-        async with await Topic.open(url.format(folder / "bench.db"), "/bench/topic") as topic:
+        async with await Topic.open(url.format(folder / "bench.db"), f"/bench/t{next(NAMES)}") as topic:
             await topic.publish_many([PAYLOAD] * messages)
 
             async def run() -> Result:
@@ -126,7 +127,7 @@ def _publishing(name: str, group: Group, url: str, publishers: int, *, messages:
 
     @scenario(name, group, messages=messages, limit=limit, kill=survives, power=survives)
     async def publishing(messages: int, folder: Path) -> AsyncIterator[Run]:
-        async with await Topic.open(url.format(folder / "bench.db"), "/bench/topic") as topic:
+        async with await Topic.open(url.format(folder / "bench.db"), f"/bench/t{next(NAMES)}") as topic:
 
             async def run() -> Result:
                 subscription = f"s{next(NAMES)}"

@@ -11,13 +11,15 @@ from contextlib import closing
 from pathlib import Path
 
 from .limits import APPENDS, LIMIT_A
-from .scenarios import FEW, PAYLOAD, Group, Result, Run, Survives, package, scenario, timed
+from .scenarios import PAYLOAD, Group, Result, Run, Survives, package, scenario, timed
 
 PERSIST_QUEUE = "persist-queue SQLiteAckQueue"
 LITEQUEUE = "litequeue"
 LOCALQUEUE = "localqueue"
 LOCALQUEUE_DURABLE = "localqueue, DurabilityMode.DURABLE"
 EMBEDDED = (PERSIST_QUEUE, LITEQUEUE, LOCALQUEUE, LOCALQUEUE_DURABLE)
+BACKLOG = 5_000
+"""Messages; some get slower with more."""
 
 
 def _fresh(folder: Path) -> Path:
@@ -27,7 +29,7 @@ def _fresh(folder: Path) -> Path:
 
 
 # both a get and an ack are a commit with SQLite's default, synchronous=FULL
-@scenario(PERSIST_QUEUE, Group.EACH, messages=FEW, limit=APPENDS, kill=Survives.EVERYTHING, power=Survives.EVERYTHING, needs=[package("persistqueue")])
+@scenario(PERSIST_QUEUE, Group.EACH, messages=BACKLOG, limit=APPENDS, kill=Survives.EVERYTHING, power=Survives.EVERYTHING, needs=[package("persistqueue")])
 async def persist_queue(messages: int, folder: Path) -> AsyncIterator[Run]:
     from persistqueue import SQLiteAckQueue
 
@@ -46,7 +48,7 @@ async def persist_queue(messages: int, folder: Path) -> AsyncIterator[Run]:
 
 
 # it sets synchronous=NORMAL
-@scenario(LITEQUEUE, Group.BACKLOG, messages=FEW, limit=LIMIT_A, kill=Survives.EVERYTHING, power=Survives.LATEST, needs=[package("litequeue")])
+@scenario(LITEQUEUE, Group.BACKLOG, messages=BACKLOG, limit=LIMIT_A, kill=Survives.EVERYTHING, power=Survives.LATEST, needs=[package("litequeue")])
 async def litequeue(messages: int, folder: Path) -> AsyncIterator[Run]:
     from litequeue import LiteQueue
 
@@ -75,7 +77,7 @@ class _Bytes:
 
 
 def _localqueue(name: str, mode: str, group: Group, limit: str, power: Survives) -> None:
-    @scenario(name, group, messages=FEW, limit=limit, kill=Survives.EVERYTHING, power=power, needs=[package("localqueue")])
+    @scenario(name, group, messages=BACKLOG, limit=limit, kill=Survives.EVERYTHING, power=power, needs=[package("localqueue")])
     async def localqueue(messages: int, folder: Path) -> AsyncIterator[Run]:
         from localqueue import DurabilityMode, SimpleQueue
 

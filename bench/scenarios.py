@@ -30,8 +30,8 @@ from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 
-MODULES = ("limits", "ours", "peers", "servers")
-"""In the order of the tables, within a group."""
+MODULES = {"limits": "limit", "ours": "ours", "peers": "others", "servers": "others"}
+"""What is measured in which module, in the order of the tables within a group."""
 
 PAYLOAD = b"x" * 256
 MANY, SOME, FEW = 100_000, 10_000, 2_000
@@ -87,6 +87,8 @@ class Scenario:
     group: Group
     messages: int
     limit: str | None
+    whose: str
+    """"limit", "ours" or "others"."""
     kill: Survives
     """What survives `kill -9` of the process, or of the server."""
     power: Survives
@@ -117,7 +119,8 @@ def scenario(
     assert name not in SCENARIOS, f"{name} is registered twice"
 
     def register(function: Callable[[int, Path], AsyncIterator[Run]]) -> None:
-        SCENARIOS[name] = Scenario(name, group, messages, limit, kill, power, asynccontextmanager(function), needs)
+        whose = MODULES.get(function.__module__.rpartition(".")[2], "others")
+        SCENARIOS[name] = Scenario(name, group, messages, limit, whose, kill, power, asynccontextmanager(function), needs)
 
     return register
 
