@@ -34,7 +34,7 @@ from .consumer import Consumer
 from .counts import Counts
 from .delivery import Delivery
 from .engine import SubscriptionEngine
-from .errors import ConsumerReplaced, UsageError
+from .errors import ConsumerReplaced, NotSupported, UsageError
 from .messages import Message
 from .observer import ObservedPort, Observer
 
@@ -241,6 +241,10 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
 
     # answers
 
+    def dispatch(self, message: Message) -> Outcome:
+        self.check()
+        raise NotSupported("a reliable dispatcher reads its topic by itself; publish to the topic instead of dispatching")
+
     def is_open(self, delivery: DeliveryId) -> bool:
         return self.machine.delivery == delivery
 
@@ -313,14 +317,13 @@ class NonReliableAdapter(Adapter[NonReliable]):
 
     def dispatch(self, message: Message) -> Outcome:
         """Hand a message over, or not, at once."""
-        self.check()
+        if self._port is not None:
+            self.check()
         machine = self.machine
         machine.message(None)
-        while self._offered is not None:
-            session, self._offered = self._offered, None
-            box = self.boxes[session]
-            if box.has_room():
-                box.put(Delivery(message, (0, session, message.offset, 1), self))
+        while (session := self._offered) is not None:
+            self._offered = None
+            if self.boxes[session].offer(Delivery(message, (0, session, message.offset, 1), self)):
                 machine.accepted(session)
             else:
                 machine.refused(session)

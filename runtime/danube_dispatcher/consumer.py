@@ -107,11 +107,12 @@ class Consumer:
         if self._waiter is not None:
             raise UsageError(f"consumer {self.name} is being iterated by another task; give each task a consumer of its own")
         loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
+        waiter = self._waiter = loop.create_future()
         try:
-            await self._waiter
+            await waiter
         finally:
-            self._waiter = None
+            if self._waiter is waiter:
+                self._waiter = None
             self._taken = 0
             self._since = loop.time()
 
@@ -122,8 +123,15 @@ class Consumer:
         if self._waiter is not None:
             self._wake()
 
-    def has_room(self) -> bool:
-        return len(self._box) < self.capacity
+    def offer(self, delivery: Delivery) -> bool:
+        """Put it in, if there is room."""
+        box = self._box
+        if len(box) >= self.capacity:
+            return False
+        box.append(delivery)
+        if self._waiter is not None:
+            self._wake()
+        return True
 
     def waiting(self) -> int:
         """Deliveries not yet taken."""
@@ -142,5 +150,6 @@ class Consumer:
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():  # who waited may have been cancelled
+            waiter.set_result(None)

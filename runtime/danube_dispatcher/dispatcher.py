@@ -182,12 +182,17 @@ class Dispatcher(Closable):
         return Closed(f"{self._context.what} is closed" + (f": {self._failure}" if self._failure else ""))
 
     def _open_adapter(self) -> ReliableAdapter | NonReliableAdapter:
+        adapter = self._unchecked_adapter()
+        adapter.check()
+        return adapter
+
+    def _unchecked_adapter(self) -> ReliableAdapter | NonReliableAdapter:
+        """For what looks by itself whether a step is under way."""
         self._context.check()
-        if self.ended:
+        if self._closing is not None or self._failure is not None:
             raise self._closed()
         if self._adapter is None:
             raise UsageError(f"{self._context.what} is not open yet; await ready() first")
-        self._adapter.check()
         return self._adapter
 
     def _reliable(self, what: str) -> ReliableAdapter:
@@ -233,10 +238,7 @@ class Dispatcher(Closable):
 
     def dispatch_message(self, message: Message) -> Outcome:
         """Hand a message over, at once and at most once: "sent", "dropped" (no room) or "no_consumer". Raises NotSupported on a reliable dispatcher."""
-        adapter = self._open_adapter()
-        if isinstance(adapter, ReliableAdapter):
-            raise NotSupported("a reliable dispatcher reads its topic by itself; publish to the topic instead of dispatching")
-        return adapter.dispatch(message)
+        return self._unchecked_adapter().dispatch(message)
 
     def poll_and_dispatch(self) -> None:
         """Look for a message now. Not needed in ordinary use: publishing, joining and the heartbeat do so. Raises NotSupported on a non-reliable dispatcher."""

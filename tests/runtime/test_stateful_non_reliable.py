@@ -296,7 +296,7 @@ def twice(self: Hub, messages: Any, tail: int) -> None:
 hand_over = Hub._hand_over
 PLANTS: dict[str, tuple[object, str, object]] = {
     "whoever was served is next again": (RoundRobin, "served", staticmethod(lambda roster, session: roster)),
-    "a box without end": (Consumer, "has_room", lambda self: True),
+    "a box without end": (Consumer, "offer", lambda self, delivery: self.put(delivery) or True),
     "each message twice": (Hub, "_hand_over", twice),
     "a drop that is not counted": (NonReliableAdapter, "dropped", lambda self: None),
 }
