@@ -58,6 +58,7 @@ CREATE TABLE subscriptions (
     owner TEXT NOT NULL,
     until REAL NOT NULL,
     renewals INTEGER NOT NULL,
+    term INTEGER NOT NULL,
     status TEXT NOT NULL,
     cursor INTEGER NOT NULL,
     held TEXT NOT NULL,
@@ -65,6 +66,12 @@ CREATE TABLE subscriptions (
     careful INTEGER NOT NULL,
     checksum INTEGER NOT NULL,
     UNIQUE (topic, name)
+) STRICT;
+CREATE TABLE terms (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    until REAL NOT NULL,
+    renewals INTEGER NOT NULL,
+    changes INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -74,6 +81,7 @@ CREATE TABLE requests (
 ) STRICT;
 """
 # A subscription is found by its epoch, which is unique and changes with its owner: the fence of a write is the look-up of its row.
+# The leases of a process share a term, so that renewing thousands of them writes one row; a `term` of 0 is a lease with a time of its own.
 
 
 class Opened(NamedTuple):

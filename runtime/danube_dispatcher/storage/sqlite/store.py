@@ -16,7 +16,7 @@ from ...errors import StoreDamaged, StoreUnavailable
 from ..protocols import Lease, Occupied, Request, Row, Spec
 from ..rules import closed, no_topic
 from .errors import translate
-from .leases import Leases
+from .leases import Leases, Shared
 from .log import SqliteLog, insert_group
 from .schema import Opened, connect_writer, identity, open_file
 from .turns import lend, moment
@@ -63,6 +63,8 @@ class SqliteStore:
         self._topics: dict[str, SqliteLog] = {}
         self._version = -1
         self._leases = Leases(url, opened.seed)
+        self._shared = Shared()
+        """Whose leases share this process's term, as of a renewal that was committed."""
         self.writer = Writer(
             url, (opened.writer, opened.reader), connect=functools.partial(connect_writer, opened.path, busy), check=self._check_place, insert=self._insert
         )
@@ -144,8 +146,20 @@ class SqliteStore:
         return self._write(lambda connection: self._leases.acquire(connection, topic, subscription, owner, self.now(), seconds, new, stamp))
 
     def renew(self, leases: Mapping[Lease, str | None], *, seconds: float) -> asyncio.Future[set[Lease]]:
-        wanted = dict(leases)  # the caller's may change before the thread looks
-        return self._write(lambda connection: self._leases.renew(connection, wanted, self.now() + seconds))
+        known, wanted, now_shared = self._shared, dict(leases), list[Shared]()  # the caller's may change before the thread looks
+
+        def renew(connection: sqlite3.Connection) -> set[Lease]:
+            held, shared = self._leases.renew(connection, known, wanted, self.now() + seconds)
+            now_shared.append(shared)
+            return held
+
+        def committed(renewal: asyncio.Future[set[Lease]]) -> None:
+            if not renewal.cancelled() and renewal.exception() is None:
+                self._shared = now_shared[0]
+
+        renewal = self._write(renew)
+        renewal.add_done_callback(committed)
+        return renewal
 
     def remove(self, lease: Lease) -> asyncio.Future[None]:
         return self._write(lambda connection: self._leases.remove(connection, lease))
