@@ -18,8 +18,9 @@ from .ours import (
     TIMED_MEMORY,
 )
 from .peers import EMBEDDED
+from .start import HELP_RATIO, IMPORT_RATIO
 
-STUDIES: tuple[str, ...] = ()
+STUDIES: tuple[str, ...] = ("start",)
 """Modules of this package that measure something of their own: those that have a `measure`."""
 
 
@@ -75,5 +76,7 @@ TARGETS: tuple[Target, ...] = (
     Target(EACH_ACK, [COMMITS], at_least=0.8),
     Target(AT_ONCE_EXCLUSIVE, [LIMIT_C], at_least=0.4),
     Target(AT_ONCE_SHARED, [LIMIT_C_SHARED], at_least=0.3),
+    Target(IMPORT_RATIO, at_most=2.0),
+    Target(HELP_RATIO, at_most=3.0),
 )
 """Where "best" is said, it is the best of the interleaved rounds, of the limit and of ours alike: a neighbour on a core slows whole rounds."""
