@@ -63,9 +63,9 @@ class Calls:
 
     def __init__(self) -> None:
         self._counts = Counter[str]()
+        self._before = sys.getprofile()
 
     def start(self) -> None:
-        self._before = sys.getprofile()
         sys.setprofile(self._note)
 
     def stop(self) -> None:
@@ -90,9 +90,9 @@ class Instructions:
 
     def __init__(self) -> None:
         self._count = 0
+        self._before = sys.gettrace()
 
     def start(self) -> None:
-        self._before = sys.gettrace()
         sys.settrace(self._enter)
 
     def stop(self) -> None:

@@ -97,4 +97,5 @@ def walk(name: str, probe: Probe, folder: Path) -> None:
         with asyncio.Runner(loop_factory=store_loop) as runner:
             runner.run(PATHS[name](Window(probe), folder))
     finally:
+        probe.stop()  # also of a walk that did not come so far
         gc.enable()
