@@ -77,7 +77,7 @@ def verdicts(measured: Measured) -> Iterator[list[str]]:
     for target in TARGETS:
         value = target.value(measured)
         said = "not measured" if value is None else "yes" if target.reached(value) else "**no**"
-        yield [target.title, target.wanted, number(value), said]
+        yield [target.title, target.wanted(measured), number(value), said]
 
 
 def page(measured: Measured) -> str:

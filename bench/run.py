@@ -20,8 +20,8 @@ from .measured import Line, Round
 from .rows import Row
 from .scenarios import Run, Scenario
 
-FEWEST = 100
-"""Messages a round at least, however small the share."""
+FEWEST = 1_000
+"""Messages a round at least, if it is not meant to have fewer: by then SQLite's WAL has its full size, and a commit to it costs half as much from then on."""
 PATIENCE = 300.0
 """Seconds for a study, or for one round in a process of its own."""
 
@@ -29,8 +29,11 @@ Say = Callable[[str], None]
 
 
 async def measure(scenarios: Sequence[Scenario], *, rounds: int, part: int, say: Say) -> list[Line]:
-    """So many rounds of all scenarios, each with one `part`th of its messages. What fails is skipped from then on, and says why."""
-    lines = [Line.of(scenario, max(FEWEST, scenario.messages // part)) for scenario in scenarios]
+    """So many rounds of all scenarios after one that does not count, each with one `part`th of its messages.
+
+    What fails is skipped from then on, and says why.
+    """
+    lines = [Line.of(scenario, max(min(scenario.messages, FEWEST), scenario.messages // part)) for scenario in scenarios]
     runs: list[tuple[Line, Run]] = []
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         async with AsyncExitStack() as stack:
@@ -42,15 +45,15 @@ async def measure(scenarios: Sequence[Scenario], *, rounds: int, part: int, say:
                         runs.append((line, await stack.enter_async_context(scenario.open(line.messages, home))))
                     except Exception as error:
                         line.skipped = failed(error)
-            for number in range(rounds):
-                say(f"round {number + 1} of {rounds}")
+            for number in range(rounds + 1):
+                say(f"round {number} of {rounds}" if number else "warming up")
                 for line, run in runs:
                     if line.skipped is None:
-                        await _round(line, run)
+                        await _round(line, run, counts=number > 0)
     return lines
 
 
-async def _round(line: Line, run: Run) -> None:
+async def _round(line: Line, run: Run, *, counts: bool) -> None:
     gc.collect()  # nobody pays for what others left
     try:
         result = await run()
@@ -59,7 +62,8 @@ async def _round(line: Line, run: Run) -> None:
     except Exception as error:
         line.skipped, line.rounds = failed(error), []
     else:
-        line.rounds.append(Round.of(result))
+        if counts:
+            line.rounds.append(Round.of(result))
 
 
 def failed(error: Exception) -> str:

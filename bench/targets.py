@@ -35,10 +35,10 @@ class Target:
     at_least: float | None = None
     at_most: float | None = None
 
-    @property
-    def wanted(self) -> str:
-        bound = f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
-        return f"{bound} ×" if self.to else bound
+    def wanted(self, measured: Measured) -> str:
+        row = measured.row(self.subject)
+        unit = "×" if self.to else row.unit if row else ""
+        return (f"≥ {self.at_least:,g} {unit}" if self.at_least is not None else f"≤ {self.at_most:,g} {unit}").rstrip()
 
     @property
     def title(self) -> str:
