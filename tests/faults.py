@@ -177,8 +177,8 @@ class FaultStore:
     def ask(self, topic: str, subscription: str, action: str) -> Awaitable[int]:
         return self._call("ask", lambda: self.inner.ask(topic, subscription, action), topic, subscription, action)
 
-    def asked(self, epochs: Sequence[int]) -> Awaitable[list[Request]]:
-        return self._call("asked", lambda: self.inner.asked(epochs))
+    def asked(self) -> Awaitable[list[Request]]:
+        return self._call("asked", self.inner.asked)
 
     def answer(self, request: int, answer: str) -> Awaitable[None]:
         return self._call("answer", lambda: self.inner.answer(request, answer), request, answer)

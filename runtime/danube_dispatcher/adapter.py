@@ -168,7 +168,7 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
         if self.asked or self.core.attention:
             self.catch_up(now)
         due_at = self.machine.due_at
-        if due_at is not None and due_at < self._alarm:
+        if due_at is not None and due_at < self.armed:
             self._arm(now)
 
     def flush(self, now: float) -> None:
@@ -179,8 +179,7 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
         """The engine has news."""
         if self._port is not None and self._port.observing:
             return  # its observer has looked and found more to read: the step under way follows by itself
-        now = self.machine.now = self._clock()
-        self.run(_nothing, None, now)
+        self.run(_nothing, None, self.begin())
 
     def read(self, now: float) -> None:
         self.engine.read(now)
@@ -203,9 +202,19 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
 
     def _arm(self, now: float) -> None:
         alarm = self.alarm(now)
-        if alarm < self._alarm:  # a later one is found when this one fires: a deadline is not armed anew for each message
-            self._alarm = alarm
+        self._alarm = min(self._alarm, alarm)
+        if alarm < self.armed and not self._at_rest:  # a later one is found when this one fires: a deadline is not armed anew for each message
             self._watchdog.arm(self, alarm)
+
+    @property
+    def _at_rest(self) -> bool:
+        """Whether nothing is to come but the end of the lease, which wakes nobody: the next step looks at the time first."""
+        core = self.core
+        return self.machine.due_at is None and core.write_due is None and core.read_retry_at is None and core.refused != "throttled"
+
+    def watch(self) -> None:
+        """Tell the engine of the next step, whenever that is."""
+        self._alarm = -NEVER
 
     def on_alarm(self, now: float) -> None:
         self.machine.now = now
@@ -215,6 +224,7 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
         """Time comes before whatever else happens now: an ack after its deadline is stale."""
         self._alarm = NEVER
         self._watchdog.arm(self, NEVER)
+        self.engine.stirred(now)
         self.time_is_up(now)
         self._arm(now)
 

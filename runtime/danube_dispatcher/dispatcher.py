@@ -388,6 +388,10 @@ class Dispatcher(Closable):
             self._failure = error
             self._end(error)
 
+    def watch(self) -> None:
+        assert isinstance(self._adapter, ReliableAdapter)
+        self._adapter.watch()
+
     def mark(self) -> object:
         adapter = self._adapter
         assert isinstance(adapter, ReliableAdapter)

@@ -12,7 +12,7 @@ from typing import Protocol
 from danube_statemachines import FLUSH_INTERVAL, EngineCore, FailurePolicy, Held, Progress
 
 from .cancellation import to_the_end
-from .clock import HEARTBEAT, LEASE
+from .clock import HEARTBEAT, LEASE, NEVER
 from .dead_letters import DeadLetters
 from .errors import Closed, CursorUnreadable, Fenced, InvalidArgument, OwnershipLost, StoreError, SubscriptionOwned, UsageError
 from .hub import Host, Hub
@@ -64,6 +64,8 @@ class SubscriptionEngine:
         self.wait = check_wait(wait)
         self.lease: Lease
         self.core: EngineCore[Message]
+        self.told: object = None
+        self._attached_at = NEVER
         self._troubles: dict[str, str] = {}
         self._opened = False
         self._adapter: Driver
@@ -116,7 +118,8 @@ class SubscriptionEngine:
         self._adapter = adapter
         self.host = host
         self._dead_letters = dead_letters
-        self.hub.engines[self.lease] = self
+        self._attached_at = asyncio.get_running_loop().time()
+        self.hub.holdings.add(self.lease, self)
 
     async def _acquire(self, new: Spec) -> Lease:
         loop = asyncio.get_running_loop()
@@ -310,11 +313,23 @@ class SubscriptionEngine:
         self.core.head_moved(asyncio.get_running_loop().time())
         self._adapter.follow()
 
-    def renewed(self, began: float) -> None:
-        """A renewal that began then has succeeded."""
-        self.core.renewed(began + LEASE, asyncio.get_running_loop().time())
+    def renewed(self) -> None:
+        """A renewal has succeeded."""
+        self.see_renewal(asyncio.get_running_loop().time())
         if self.core.attention:
             self._adapter.follow()
+
+    def see_renewal(self, now: float) -> None:
+        """Learn until when the lease holds."""
+        began = self.hub.holdings.renewed_at
+        if began >= self._attached_at and began + LEASE > self.core.lease_until:
+            self.core.renewed(began + LEASE, now)
+
+    def stirred(self, now: float) -> None:
+        """Something happens with the subscription, after a while."""
+        if self.core.ended is None:
+            self.hub.holdings.stirred[self.lease] = self
+            self.see_renewal(now)
 
     def dead_letter(self, message: Message, held: Held) -> None:
         """Write a dead letter; the adapter hears what became of it."""

@@ -47,6 +47,7 @@ def explain_reliable(adapter: ReliableAdapter, dead_letters: DeadLetters | None,
         return store
     if machine.state == FAILOVER or not machine.anyone(None):
         return NO_CONSUMER
+    engine.see_renewal(now)
     refusal = core.refusal(now)
     if refusal == "store":
         return store

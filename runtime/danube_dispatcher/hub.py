@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from .clock import NEVER
 from .errors import StoreError
 from .messages import Message
 from .storage.protocols import Batch, Lease, Store, TopicLog
@@ -32,6 +33,10 @@ class Host(Protocol):
         """Another value whenever `report` would say something else, but for the time that has passed."""
         ...
 
+    def watch(self) -> None:
+        """Say so to the engine when anything happens next."""
+        ...
+
     def report(self) -> str:
         """What other processes may read of this dispatcher, as JSON."""
         ...
@@ -44,6 +49,9 @@ class Host(Protocol):
 class Engine(Protocol):
     """A reliable dispatcher's engine, as its topic and its store see it."""
 
+    told: object
+    """The mark of what other processes were told of its host last."""
+
     @property
     def host(self) -> Host: ...
 
@@ -51,13 +59,31 @@ class Engine(Protocol):
         """There is more to read."""
         ...
 
-    def renewed(self, began: float) -> None:
-        """A renewal of its lease, begun then, has succeeded."""
+    def renewed(self) -> None:
+        """A renewal has succeeded, and it may have waited for that."""
         ...
 
     def lose(self) -> None:
         """Its lease is another process's."""
         ...
+
+
+class Holdings:
+    """The leases of a store that this process holds. They are renewed together; whoever is idle is not asked and hears of it when it matters."""
+
+    def __init__(self) -> None:
+        self.engines: dict[Lease, Engine] = {}
+        self.stirred: dict[Lease, Engine] = {}
+        """Those with which something may have happened since other processes were told of them."""
+        self.renewed_at = -NEVER
+        """When the last renewal that succeeded was begun."""
+
+    def add(self, lease: Lease, engine: Engine) -> None:
+        self.engines[lease] = self.stirred[lease] = engine
+
+    def remove(self, lease: Lease) -> None:
+        self.engines.pop(lease, None)
+        self.stirred.pop(lease, None)
 
 
 class Hub:
@@ -66,7 +92,7 @@ class Hub:
         log: TopicLog,
         store: Store,
         owner: str,
-        engines: dict[Lease, Engine],
+        holdings: Holdings,
         sibling: Callable[[str], Awaitable[Hub]],
         look: Callable[[], None],
     ) -> None:
@@ -75,8 +101,8 @@ class Hub:
         self.store = store
         self.owner = owner
         """This process, as a lease names it."""
-        self.engines = engines
-        """All of the store's, by lease."""
+        self.holdings = holdings
+        """All of the store's."""
         self.sibling = sibling
         """The hub of another topic of the store, made if it is missing."""
         self.look = look
@@ -103,7 +129,7 @@ class Hub:
 
     def forget(self, lease: Lease) -> None:
         """Its engine has ended."""
-        self.engines.pop(lease, None)
+        self.holdings.remove(lease)
         self.waiting.pop(lease, None)
 
     async def run_out(self, lease: Lease) -> None:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from .clock import HEARTBEAT, LEASE, NEVER, RENEWAL, forget_watchdog, watchdog
 from .errors import StoreError
-from .hub import Engine, Hub
+from .hub import Holdings, Hub
 from .storage import identity, open_store
 from .storage.protocols import Lease, Store
 
@@ -51,7 +51,7 @@ class Session:
     def __init__(self, key: object, store: Store, home: Sessions, *, ours: bool) -> None:
         self.store = store
         self._ours = ours
-        self.engines: dict[Lease, Engine] = {}
+        self.holdings = Holdings()
         self.subscriptions: dict[tuple[str, str], Subscription] = {}
         self.locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self.armed = NEVER
@@ -60,7 +60,6 @@ class Session:
         self._users = 0
         self._hubs: dict[str, Hub] = {}
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._reports: dict[Lease, object] = {}
         self._renewal_due = asyncio.get_running_loop().time() + RENEWAL
         self._changed = False
         self._asking = False
@@ -101,7 +100,7 @@ class Session:
         if topic not in self._hubs:
             opened = await self.store.topic(topic, create=create)
             if topic not in self._hubs:  # nobody else was faster
-                self._hubs[topic] = Hub(opened, self.store, self._owner, self.engines, self.hub, self.look)
+                self._hubs[topic] = Hub(opened, self.store, self._owner, self.holdings, self.hub, self.look)
         return self._hubs[topic]
 
     def lock(self, topic: str, subscription: str) -> asyncio.Lock:
@@ -122,10 +121,10 @@ class Session:
         self.look()
         for hub in self._hubs.values():
             hub.beat()
-        if self._changed and self.engines and not self._asking:
+        if self._changed and self.holdings.engines and not self._asking:
             self._changed, self._asking = False, True
             self._start(self._take_requests())
-        if now >= self._renewal_due and self.engines:
+        if now >= self._renewal_due and self.holdings.engines:
             self._renewal_due = now + RENEWAL
             self._start(self._renew(now))
 
@@ -135,25 +134,38 @@ class Session:
         task.add_done_callback(self._calls.discard)
 
     async def _renew(self, began: float) -> None:
-        """One write for all leases, with the status of those whose status is another one than last time."""
-        marks = {lease: engine.host.mark() for lease, engine in self.engines.items()}
-        reports = {lease: self.engines[lease].host.report() if self._reports.get(lease) != mark else None for lease, mark in marks.items()}
+        """One write for all leases, with the status of those whose status is another one than last time. Nobody asks the idle ones."""
+        holdings = self.holdings
+        leases: dict[Lease, str | None] = dict.fromkeys(holdings.engines)
+        stirred, holdings.stirred = holdings.stirred, {}
+        marks: dict[Lease, object] = {}
+        for lease, engine in stirred.items():
+            engine.host.watch()
+            mark = engine.host.mark()
+            if mark != engine.told:
+                leases[lease], marks[lease] = engine.host.report(), mark
         try:
-            held = await self.store.renew(reports, seconds=LEASE)
+            held = await self.store.renew(leases, seconds=LEASE)
         except StoreError as error:
             log.warning("store %s: leases could not be renewed, trying again: %s", self.store.url, error)
             self._renewal_due = began + HEARTBEAT
+            holdings.stirred.update({lease: engine for lease, engine in stirred.items() if lease in holdings.engines})
             return
-        self._reports = marks
-        for lease in marks:
-            engine = self.engines.get(lease)
-            if engine is not None:
-                engine.renewed(began) if lease in held else engine.lose()
+        lapsed = asyncio.get_running_loop().time() >= holdings.renewed_at + LEASE
+        holdings.renewed_at = max(holdings.renewed_at, began)  # a slow one may end after the next
+        if len(held) < len(leases):
+            for lease in leases:
+                if lease not in held and lease in holdings.engines:
+                    holdings.engines[lease].lose()
+        for lease in leases if lapsed else stirred:
+            if lease in holdings.engines:
+                engine = holdings.engines[lease]
+                engine.told = marks.get(lease, engine.told)
+                engine.renewed()
 
     async def _take_requests(self) -> None:
-        by_epoch = {lease.epoch: engine for lease, engine in self.engines.items()}
         try:
-            requests = await self.store.asked(list(by_epoch))
+            requests = await self.store.asked()
         except StoreError as error:
             log.warning("store %s: requests could not be read, trying again: %s", self.store.url, error)
             self._changed = True
@@ -161,7 +173,10 @@ class Session:
         finally:
             self._asking = False
         answers, self._answers = self._answers, {}
+        by_epoch = {lease.epoch: engine for lease, engine in self.holdings.engines.items()} if requests else {}
         for request in requests:
+            if request.epoch not in by_epoch:
+                continue  # it is another process's to carry out
             work = answers.get(request.id) or asyncio.ensure_future(by_epoch[request.epoch].host.request(request.action))
             self._answers[request.id] = work
             self._start(self._answer(request.id, work))

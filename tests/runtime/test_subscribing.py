@@ -142,7 +142,7 @@ async def test_cancelled_at_any_call_subscribing_leaves_nothing(machine: Machine
         await advance(1)
         store.heal()
         assert traces(machine) == before, f"cancelled in call {point}"
-        assert not topic._session.engines
+        assert not topic._session.holdings.engines
     else:
         raise AssertionError("it never came to its end")
     assert points >= 2

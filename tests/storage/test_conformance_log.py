@@ -278,7 +278,7 @@ async def test_after_close_everything_says_so(store: Store, log: TopicLog) -> No
         lambda: store.remove(lease),
         store.rows,
         lambda: store.ask(TOPIC, "s", "x"),
-        lambda: store.asked([1]),
+        store.asked,
         lambda: store.answer(1, "x"),
         lambda: store.answered(1),
     ]

@@ -204,8 +204,8 @@ class DiskStore:
     def ask(self, topic: str, subscription: str, action: str) -> Awaitable[int]:
         return self.call("ask", lambda: self.change(lambda: self.disk.inner.ask(topic, subscription, action)))
 
-    def asked(self, epochs: Sequence[int]) -> Awaitable[list[Request]]:
-        return self.call("asked", lambda: self.work(lambda: self.disk.inner.asked(epochs)))
+    def asked(self) -> Awaitable[list[Request]]:
+        return self.call("asked", lambda: self.work(self.disk.inner.asked))
 
     def answer(self, request: int, answer: str) -> Awaitable[None]:
         return self.call("answer", lambda: self.change(lambda: self.disk.inner.answer(request, answer)))

@@ -64,14 +64,21 @@ class MemoryLog:
 class _Subscription:
     """One stored subscription."""
 
-    __slots__ = ("progress", "status", "subscription", "tenure", "topic")
+    __slots__ = ("epoch", "owner", "progress", "renewals", "status", "subscription", "topic", "type", "until")
 
-    def __init__(self, topic: str, subscription: str, tenure: Tenure, progress: Progress) -> None:
+    def __init__(self, topic: str, subscription: str, type: str, progress: Progress) -> None:
         self.topic = topic
         self.subscription = subscription
-        self.tenure = tenure
+        self.type = type
+        self.owner = ""
+        self.until = 0.0
+        self.epoch = self.renewals = 0
         self.progress = progress
         self.status = ""
+
+    @property
+    def tenure(self) -> Tenure:
+        return Tenure(self.type, self.owner, self.until, self.epoch, self.renewals)
 
 
 class MemoryStore:
@@ -125,7 +132,7 @@ class MemoryStore:
 
     def _owned(self, lease: Lease) -> _Subscription:
         row = self._subscriptions.get((lease.topic, lease.subscription))
-        if row is None or row.tenure.epoch != lease.epoch or not row.tenure.owner:
+        if row is None or row.epoch != lease.epoch or not row.owner:
             raise fenced(self.url, lease)
         return row
 
@@ -140,7 +147,7 @@ class MemoryStore:
         row = self._owned(lease)
         row.progress = advanced(row.progress, progress)
         if let_go:
-            row.tenure = row.tenure._replace(owner="")
+            row.owner = ""
 
     def acquire(
         self, topic: str, subscription: str, *, owner: str, seconds: float, new: Spec | None, stamp: int | None = None
@@ -156,7 +163,7 @@ class MemoryStore:
                 raise no_subscription(topic, subscription)
             if topic not in self._topics:
                 raise no_topic(self.url, topic)
-            row = _Subscription(topic, subscription, Tenure(new.type, "", 0.0, 0, 0), Progress(new.cursor))
+            row = _Subscription(topic, subscription, new.type, Progress(new.cursor))
             self._subscriptions[topic, subscription] = row
         before = row.tenure
         other = occupied(topic, subscription, before, new, now=now, stamp=stamp)
@@ -164,7 +171,7 @@ class MemoryStore:
             return other
         self._forget_requests(before.epoch, answered=False)
         self._epoch += 1
-        row.tenure = Tenure(before.type, owner, now + seconds, self._epoch, 0)
+        row.owner, row.until, row.epoch, row.renewals = owner, now + seconds, self._epoch, 0
         row.status = ""
         return Lease(topic, subscription, self._epoch, unclean=bool(before.owner), created=created)
 
@@ -176,9 +183,10 @@ class MemoryStore:
         held: set[Lease] = set()
         for lease, status in leases.items():
             row = self._subscriptions.get((lease.topic, lease.subscription))
-            if row is None or row.tenure.epoch != lease.epoch or not row.tenure.owner:
+            if row is None or row.epoch != lease.epoch or not row.owner:
                 continue
-            row.tenure = row.tenure._replace(until=until, renewals=row.tenure.renewals + 1)
+            row.until = until
+            row.renewals += 1
             row.status = row.status if status is None else status
             held.add(lease)
         return held
@@ -194,7 +202,7 @@ class MemoryStore:
     async def rows(self, topic: str | None = None) -> list[Row]:
         self.check()
         return [
-            Row(row.topic, row.subscription, row.tenure.type, row.tenure.owner, row.tenure.until, row.tenure.epoch, row.progress, row.status)
+            Row(row.topic, row.subscription, row.type, row.owner, row.until, row.epoch, row.progress, row.status)
             for _, row in sorted(self._subscriptions.items())
             if topic is None or row.topic == topic
         ]
@@ -207,12 +215,12 @@ class MemoryStore:
         if row is None:
             raise no_subscription(topic, subscription)
         self._request += 1
-        self._requests[self._request] = Request(self._request, row.tenure.epoch, sound(action)), None
+        self._requests[self._request] = Request(self._request, row.epoch, sound(action)), None
         return self._request
 
-    async def asked(self, epochs: Sequence[int]) -> list[Request]:
+    async def asked(self) -> list[Request]:
         self.check()
-        return [request for request, answer in self._requests.values() if answer is None and request.epoch in epochs]
+        return [request for request, answer in self._requests.values() if answer is None]
 
     def answer(self, request: int, answer: str) -> asyncio.Future[None]:
         return self.done(self._answer, request, answer)

@@ -154,8 +154,8 @@ class LeaseStore(Protocol):
         """Leave a request for the owner; return its id. Raises SubscriptionNotFound."""
         ...
 
-    def asked(self, epochs: Sequence[int]) -> Awaitable[list[Request]]:
-        """Requests, not yet answered, to the owner under these epochs."""
+    def asked(self) -> Awaitable[list[Request]]:
+        """All requests that are not answered yet, whosever they are."""
         ...
 
     def answer(self, request: int, answer: str) -> Awaitable[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from danube_statemachines import Progress, advanced
@@ -202,10 +202,8 @@ class Leases:
         number: int = asked[0][0]
         return number
 
-    def asked(self, connection: sqlite3.Connection, epochs: Sequence[int]) -> list[Request]:
-        found = connection.execute(
-            "SELECT id, epoch, action FROM requests WHERE answer IS NULL AND epoch IN (SELECT value FROM json_each(?)) ORDER BY id", (json.dumps(list(epochs)),)
-        )
+    def asked(self, connection: sqlite3.Connection) -> list[Request]:
+        found = connection.execute("SELECT id, epoch, action FROM requests WHERE answer IS NULL ORDER BY id")
         return [Request(*row) for row in found.fetchall()]
 
     def answer(self, connection: sqlite3.Connection, request: int, answer: str) -> None:

@@ -7,7 +7,7 @@ import functools
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from danube_statemachines import Progress
@@ -170,8 +170,8 @@ class SqliteStore:
     def ask(self, topic: str, subscription: str, action: str) -> asyncio.Future[int]:
         return self._write(lambda connection: self._leases.ask(connection, topic, subscription, action))
 
-    async def asked(self, epochs: Sequence[int]) -> list[Request]:
-        return self._read(lambda reader: self._leases.asked(reader, epochs))
+    async def asked(self) -> list[Request]:
+        return self._read(self._leases.asked)
 
     def answer(self, request: int, answer: str) -> asyncio.Future[None]:
         return self._write(lambda connection: self._leases.answer(connection, request, answer))
