@@ -71,8 +71,18 @@ async def _many(url: str, count: int, seconds: float) -> list[Row]:
         detail = f"{count:,} subscriptions, opened in {took:.1f} s"
         return [
             Row(f"an idle subscription, {scheme} memory", each, "bytes", detail),
-            Row(f"{SUBSCRIPTIONS:,} idle subscriptions, {scheme} CPU", share * SUBSCRIPTIONS / count, "% of a core", f"{share:.2f} % with {count:,}, {seconds:g} s"),
-            Row(f"publishing beside them to another topic, {scheme} CPU", beside / alone, "×", f"{beside * 1e6:.0f} µs a message, {alone * 1e6:.0f} µs without them"),
+            Row(
+                f"{SUBSCRIPTIONS:,} idle subscriptions, {scheme} CPU",
+                share * SUBSCRIPTIONS / count,
+                "% of a core",
+                f"{share:.2f} % with {count:,}, {seconds:g} s",
+            ),
+            Row(
+                f"publishing beside them to another topic, {scheme} CPU",
+                beside / alone,
+                "×",
+                f"{beside * 1e6:.0f} µs a message, {alone * 1e6:.0f} µs without them",
+            ),
         ]
 
 
