@@ -14,7 +14,7 @@ from .scenarios import scenarios
 from .targets import STUDIES
 
 DOCS = Path(__file__).parents[1] / "docs"
-ROUNDS, QUICK_ROUNDS = 7, 5
+ROUNDS, QUICK_ROUNDS = 9, 5
 QUICK_PART = 5
 """A quick run passes so much less in each round."""
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from bench.limits import LIMIT_A
+from bench.limits import LIMIT_A, LIMIT_C
 from bench.measured import Line, Measured, Round, machine
 from bench.memory import growth
-from bench.ours import EXCLUSIVE_MEMORY, EXCLUSIVE_SQLITE, SHARED_MEMORY
+from bench.ours import AT_ONCE_EXCLUSIVE, EXCLUSIVE_MEMORY, EXCLUSIVE_SQLITE, SHARED_MEMORY
 from bench.rows import Row
 from bench.scenarios import Group, Result, Run, Scenario, Survives, timed
 
@@ -219,3 +221,13 @@ def test_a_study_that_fails_says_why() -> None:
 def test_a_cell_keeps_its_column() -> None:
     assert report.table(["what", "n"], [["a|b", "1"], ["c", "22"]]) == "| what |  n |\n| ---- | -: |\n| a\\|b |  1 |\n| c    | 22 |"
     assert [report.number(value) for value in (None, 0, 0.01234, 1.236, 99.96, 123.4, 123456.7)] == ["–", "0", "0.0123", "1.24", "100", "123", "123,457"]
+
+
+def test_the_command_measures_what_is_asked_for_with_its_limit() -> None:
+    options = ["--quick", "--rounds", "1", "--only", "^non-reliable exclusive$"]
+    done = subprocess.run([sys.executable, "-m", "bench", *options], cwd=DOCS.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == ["warming up", "round 1 of 1", "memory"]
+    measured = [row.split(" | ") for row in done.stdout.splitlines() if row.startswith(("| LIMIT", "| non-reliable")) and row.count("|") > 6]
+    assert [row[0].strip("| ") for row in measured] == [LIMIT_C, AT_ONCE_EXCLUSIVE]
+    assert all(row[9].strip() != "–" for row in measured), "its memory is missing"
