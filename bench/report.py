@@ -16,7 +16,7 @@ HEAD = (
     *("what", "messages/s", "best", "ratio", "lowest–highest", "to"),
     *("p50 µs", "p99 µs", "CPU ms per 1,000", "memory MiB", "survives a kill", "survives a power cut"),
 )
-LEFT = {"what", "to", "survives a kill", "survives a power cut", "target", "figure", ""}
+LEFT = {"what", "to", "unit", "survives a kill", "survives a power cut", "target", "figure", ""}
 """Columns of words."""
 
 

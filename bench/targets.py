@@ -20,7 +20,7 @@ from .ours import (
 from .peers import EMBEDDED
 from .start import HELP_RATIO, IMPORT_RATIO
 
-STUDIES: tuple[str, ...] = ("start",)
+STUDIES: tuple[str, ...] = ("many", "start")
 """Modules of this package that measure something of their own: those that have a `measure`."""
 
 
@@ -76,6 +76,9 @@ TARGETS: tuple[Target, ...] = (
     Target(EACH_ACK, [COMMITS], at_least=0.8),
     Target(AT_ONCE_EXCLUSIVE, [LIMIT_C], at_least=0.4),
     Target(AT_ONCE_SHARED, [LIMIT_C_SHARED], at_least=0.3),
+    *(Target(f"10,000 idle subscriptions, {scheme} CPU", at_most=1.0) for scheme in ("memory:", "sqlite:")),
+    *(Target(f"an idle subscription, {scheme} memory", at_most=8_192) for scheme in ("memory:", "sqlite:")),
+    *(Target(f"publishing beside them to another topic, {scheme} CPU", at_most=1.2) for scheme in ("memory:", "sqlite:")),
     Target(IMPORT_RATIO, at_most=2.0),
     Target(HELP_RATIO, at_most=3.0),
 )
