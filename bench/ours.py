@@ -12,6 +12,7 @@ from danube_dispatcher import Consumer, Dispatcher, Message, Subscription, Topic
 from danube_dispatcher.storage.protocols import Spec
 
 from .limits import COMMITS, LIMIT_A, LIMIT_A_TIMED, LIMIT_C, LIMIT_C_SHARED
+from .limits_sqlite import GROUP_COMMIT, GROUP_COMMIT_MANY
 from .scenarios import FEW, MANY, PAYLOAD, SOME, Group, Result, Run, Survives, scenario, timed
 
 EXCLUSIVE_MEMORY = "reliable exclusive, memory:"
@@ -163,5 +164,5 @@ def _publishing(name: str, group: Group, url: str, publishers: int, *, messages:
 
 
 _publishing(TIMED_MEMORY, Group.LATENCY, "memory:", 1, messages=SOME, limit=LIMIT_A_TIMED, survives=Survives.NOTHING)
-_publishing(ONE_PUBLISHER, Group.PUBLISHING, "sqlite:{}", 1, messages=FEW, limit=LIMIT_A, survives=Survives.MESSAGES)
-_publishing(MANY_PUBLISHERS, Group.PUBLISHING, "sqlite:{}", 100, messages=5 * SOME, limit=LIMIT_A, survives=Survives.MESSAGES)
+_publishing(ONE_PUBLISHER, Group.PUBLISHING, "sqlite:{}", 1, messages=FEW, limit=GROUP_COMMIT, survives=Survives.MESSAGES)
+_publishing(MANY_PUBLISHERS, Group.PUBLISHING, "sqlite:{}", 100, messages=5 * SOME, limit=GROUP_COMMIT_MANY, survives=Survives.MESSAGES)

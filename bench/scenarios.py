@@ -30,7 +30,7 @@ from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 
-MODULES = {"limits": "limit", "ours": "ours", "peers": "others", "servers": "others"}
+MODULES = {"limits": "limit", "limits_sqlite": "limit", "ours": "ours", "peers": "others", "servers": "others"}
 """What is measured in which module, in the order of the tables within a group."""
 
 PAYLOAD = b"x" * 256

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .limits import COMMITS, LIMIT_A, LIMIT_A_TIMED, LIMIT_C, LIMIT_C_SHARED
+from .limits_sqlite import GROUP_COMMIT, GROUP_COMMIT_MANY
 from .measured import Measured
 from .ours import (
     AT_ONCE_EXCLUSIVE,
@@ -14,6 +15,8 @@ from .ours import (
     EACH_ACK,
     EXCLUSIVE_MEMORY,
     EXCLUSIVE_SQLITE,
+    MANY_PUBLISHERS,
+    ONE_PUBLISHER,
     SHARED_MEMORY,
     TIMED_MEMORY,
 )
@@ -71,6 +74,8 @@ TARGETS: tuple[Target, ...] = (
     Target(SHARED_MEMORY, [LIMIT_A], at_least=1.2),
     Target(EXCLUSIVE_SQLITE, [LIMIT_A], at_least=2.5),
     Target(EXCLUSIVE_SQLITE, EMBEDDED, at_least=50.0),
+    Target(ONE_PUBLISHER, [GROUP_COMMIT], at_least=0.85),
+    Target(MANY_PUBLISHERS, [GROUP_COMMIT_MANY], at_least=0.6),
     Target(TIMED_MEMORY, [LIMIT_A_TIMED], "p50", at_most=2.0),
     Target(TIMED_MEMORY, [LIMIT_A_TIMED], "p99", at_most=2.0),
     Target(EACH_ACK, [COMMITS], at_least=0.8),

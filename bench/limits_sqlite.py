@@ -1,0 +1,76 @@
+"""What a thread that commits in groups allows at best: it appends, and does nothing else. Nobody reads, nobody acknowledges."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from .scenarios import FEW, PAYLOAD, SOME, Group, Result, Run, Survives, scenario, timed
+
+GROUP_COMMIT = "thread: group commit, 1 publisher"
+GROUP_COMMIT_MANY = "thread × 100: group commit, 100 publishers"
+
+MOST = 256
+"""Rows of one commit, as in the store."""
+
+Job = tuple[bytes, asyncio.Future[None]]
+
+
+def _answer(jobs: Sequence[Job]) -> None:
+    for _, future in jobs:
+        future.set_result(None)
+
+
+def _write(path: Path, jobs: SimpleQueue[Job | None], loop: asyncio.AbstractEventLoop) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("CREATE TABLE messages (id INTEGER PRIMARY KEY, payload BLOB NOT NULL)")
+    job = jobs.get()
+    while job is not None:
+        group = [job]
+        try:
+            while len(group) < MOST and (job := jobs.get_nowait()) is not None:
+                group.append(job)
+        except Empty:
+            pass
+        connection.execute(f"INSERT INTO messages (payload) VALUES {', '.join(['(?)'] * len(group))}", [payload for payload, _ in group])
+        loop.call_soon_threadsafe(_answer, group)
+        if job is not None:
+            job = jobs.get()
+    connection.close()
+
+
+def _publishing(name: str, publishers: int, messages: int) -> None:
+    @scenario(name, Group.PUBLISHING, messages=messages, kill=Survives.MESSAGES, power=Survives.MESSAGES)
+    async def publishing(messages: int, folder: Path) -> AsyncIterator[Run]:
+        loop = asyncio.get_running_loop()
+        jobs: SimpleQueue[Job | None] = SimpleQueue()
+        thread = threading.Thread(target=_write, args=(folder / "rows.db", jobs, loop))
+        thread.start()
+
+        async def publish(number: int) -> int:
+            for _ in range(number):
+                future = loop.create_future()
+                jobs.put((PAYLOAD, future))
+                await future
+            return number
+
+        async def run() -> Result:
+            with timed() as result:
+                result.messages = sum(await asyncio.gather(*(publish((messages + nth) // publishers) for nth in range(publishers))))
+            return result
+
+        try:
+            yield run
+        finally:
+            jobs.put(None)
+            thread.join()
+
+
+_publishing(GROUP_COMMIT, 1, FEW)
+_publishing(GROUP_COMMIT_MANY, 100, 5 * SOME)
