@@ -292,7 +292,7 @@ async def test_a_damaged_position_is_an_error_each_time_and_never_a_new_start(tm
 async def test_a_damaged_message_ends_the_iteration_and_is_not_skipped(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     await store_at(path)
-    run(path, "UPDATE messages SET payload = x'00' WHERE id & 0xff = 1")
+    run(path, "UPDATE messages SET body = x'00' WHERE id & 0xff = 1")
     async with await Topic.open(f"sqlite:{path}", TOPIC) as topic:
         subscription = await topic.subscribe("s", start="earliest")
         consumer = await join(subscription, "c")

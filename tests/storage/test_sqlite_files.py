@@ -258,15 +258,28 @@ async def test_a_flipped_byte_is_found_after_the_sound_messages_were_read(path: 
 
 
 @pytest.mark.parametrize(
-    "change",
-    ["payload = x'00'", "key = 'k'", "attributes = '{}'", "published_at = published_at + 1", "checksum = checksum + 1", "id = id + 1"],
+    "change", ["body = x'00'", "body = x''", "body = substr(body, 1, length(body) - 1)", "body = CAST(body || x'00' AS BLOB)", "id = id + 1"]
 )
 async def test_every_part_of_a_message_is_checked(path: Path, change: str) -> None:
+    """Each byte of a body: see test_sqlite_format.py."""
     await make(path, count=1)
     edit(path, f"UPDATE messages SET {change}; UPDATE topics SET head = 2")
     store = await open_sqlite(str(path), create=False)
     with pytest.raises(StoreDamaged):
         (await store.topic(TOPIC, create=False)).read(0)
+    await store.close()
+
+
+async def test_messages_that_change_places_are_found(path: Path) -> None:
+    await make(path)
+    change = "UPDATE messages SET id = id + {} WHERE id & 0xff = {}"
+    edit(path, "; ".join(change.format(*places) for places in ((10, 1), (-1, 2), (-9, 11))))
+    store = await open_sqlite(str(path), create=False)
+    log = await store.topic(TOPIC, create=False)
+    assert [message.payload for message in log.read(0).messages] == [b"payload-0"]
+    for start in (1, 2):
+        with pytest.raises(StoreDamaged, match=f"message {start} of"):
+            log.read(start)
     await store.close()
 
 
@@ -316,7 +329,7 @@ async def test_a_log_that_went_back_is_noticed(open_file: Open, path: Path) -> N
     log = await store.topic(TOPIC, create=True)
     await log.append([Message(b"a"), Message(b"b")])
     store.refresh()
-    edit(path, "UPDATE topics SET head = 1; DELETE FROM messages WHERE payload = x'62'")
+    edit(path, "UPDATE topics SET head = 1; DELETE FROM messages WHERE id & 0xff = 1")
     for _ in range(2):
         with pytest.raises(StoreDamaged, match="had 2 messages and now has 1"):
             store.refresh()

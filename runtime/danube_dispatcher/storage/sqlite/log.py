@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from ...errors import StoreDamaged
-from ...messages import NO_ATTRIBUTES, Message
+from ...messages import Message
 from ..protocols import READ_BYTES, READ_MESSAGES, Batch, Watcher
 from ..rules import Watchers, frozen
-from .codec import COLUMNS, checksum, decode_attributes, encode, insert
+from .codec import decode, encode, insert, topic_seed
 from .errors import translate
 from .schema import OFFSET_BITS
 from .writer import Append, Group, Writer
 
-_SELECT = f"SELECT {COLUMNS} FROM messages WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+_BODY = "iif(length(body) <= ?, body, NULL)"  # what is longer than its share of a batch is left out, so that all others can be fetched in one call
+_RUN = f"SELECT {_BODY} FROM messages WHERE id >= ? AND id < ? ORDER BY id"
+_WITH_GAPS = f"SELECT {_BODY}, id FROM messages WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
 
 
 class Home(Protocol):
@@ -39,6 +41,7 @@ class SqliteLog:
         self.head = head
         self._store = store
         self._first_row = id << OFFSET_BITS
+        self.seed = topic_seed(store.seed, id)
         self._watchers = Watchers()
 
     def append(self, messages: Sequence[Message]) -> asyncio.Future[Sequence[int]]:
@@ -46,37 +49,33 @@ class SqliteLog:
         return self._store.writer.append(self, messages)
 
     def read(self, start: int, *, messages: int = READ_MESSAGES, size: int = READ_BYTES) -> Batch:
-        self._store.check()
-        head = self.head
+        store, head = self._store, self.head
+        store.check()
         if start >= head:
             return Batch([], start)
+        start = max(start, 0)
+        stop = min(start + messages, head)
+        share, first_row = size // messages, self._first_row
+        offsets: Sequence[int] = range(start, stop)
         try:
-            rows = self._store.reader.execute(_SELECT, (self._first_row + max(start, 0), self._first_row + head, messages))
-            try:
-                found, all_seen = self._decode(rows, size)
-            finally:
-                rows.close()  # a statement that is not at its end keeps the WAL from being emptied
+            bodies = store.reader.execute(_RUN, (share, first_row + start, first_row + stop)).fetchall()
+            if len(bodies) != len(offsets):  # if as many are there, they stand where they should
+                rows = store.reader.execute(_WITH_GAPS, (share, first_row + start, first_row + head, messages)).fetchall()
+                offsets, bodies = [row - first_row for _, row in rows], [(body,) for body, _ in rows]
+                if len(rows) < messages:
+                    stop = head
+            found = decode(self.seed, self.topic, offsets, bodies, size, self._fetch)
         except sqlite3.Error as error:
-            raise translate(self._store.url, error) from error
-        at_end = all_seen and len(found) < messages
-        return Batch(found, head if at_end else found[-1].offset + 1)
+            raise translate(store.url, error) from error
+        if len(found) == len(offsets) and stop == head:
+            return Batch(found, head)
+        if not found:
+            raise StoreDamaged(store.url, f"message {offsets[0]} of {self.topic} is not what was written; restore the file, with its -wal, from a copy")
+        return Batch(found, found[-1].offset + 1)  # the sound ones first
 
-    def _decode(self, rows: sqlite3.Cursor, size: int) -> tuple[list[Message], bool]:
-        """Messages up to `size` bytes, and whether that was all of the rows."""
-        seed, topic, first_row = self._store.seed, self.topic, self._first_row
-        found: list[Message] = []
-        for row, published_at, key, attributes, payload, total in rows:
-            size -= len(payload)
-            if size < 0 and found:
-                return found, False
-            if checksum(seed, row, published_at, key, attributes, payload) != total:
-                if found:  # the sound ones first
-                    return found, False
-                raise StoreDamaged(
-                    self._store.url, f"message {row - first_row} of {topic} is not what was written; restore the file, with its -wal, from a copy"
-                )
-            found.append(Message(payload, key, decode_attributes(attributes) if attributes else NO_ATTRIBUTES, topic, row - first_row, published_at))
-        return found, True
+    def _fetch(self, offset: int) -> bytes:
+        ((body,),) = self._store.reader.execute("SELECT body FROM messages WHERE id = ?", (self._first_row + offset,)).fetchall()
+        return cast("bytes", body)
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         return self._watchers.add(watcher)
@@ -100,7 +99,7 @@ class SqliteLog:
         self._watchers.call(())
 
 
-def insert_group(connection: sqlite3.Connection, group: Group, url: str, seed: int, now: float) -> None:
+def insert_group(connection: sqlite3.Connection, group: Group, url: str, now: float) -> None:
     """Give the messages of a group their offsets and insert them; in the writer's thread."""
     group.published_at = now
     values: list[object] = []
@@ -112,6 +111,7 @@ def insert_group(connection: sqlite3.Connection, group: Group, url: str, seed: i
             raise StoreDamaged(url, f"topic {log.topic} had {log.head} messages and now has fewer: a part of its file was lost or replaced; open it again")
         for append in appends:
             append.first = offset
-            values += encode(seed, (log.id << OFFSET_BITS) + offset, now, append.messages)
-            offset += append.count
+            for message in append.messages:
+                values += ((log.id << OFFSET_BITS) + offset, encode(log.seed, offset, now, message))
+                offset += 1
     insert(connection, values)

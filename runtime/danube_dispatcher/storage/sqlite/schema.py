@@ -44,11 +44,7 @@ CREATE TABLE topics (
 ) STRICT;
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY,
-    published_at REAL NOT NULL,
-    key TEXT,
-    attributes TEXT NOT NULL,
-    payload BLOB NOT NULL,
-    checksum INTEGER NOT NULL
+    body BLOB NOT NULL
 ) STRICT;
 CREATE TABLE subscriptions (
     epoch INTEGER PRIMARY KEY,

@@ -195,7 +195,7 @@ class SqliteStore:
         return self.writer.call(write)
 
     def _insert(self, connection: sqlite3.Connection, group: Group) -> None:
-        insert_group(connection, group, self.url, self.seed, self.now())
+        insert_group(connection, group, self.url, self.now())
 
     def _check_place(self) -> None:
         """SQLite goes on writing to a file that was deleted, and all of it would be gone with this process."""

@@ -37,6 +37,7 @@ class Log(Protocol):
 
     id: int
     topic: str
+    seed: int
     head: int
 
     def announce(self, first: int, appends: Sequence[Append], published_at: float) -> None:
