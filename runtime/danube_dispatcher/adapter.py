@@ -185,9 +185,11 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
         self.engine.read(now)
 
     def write(self, now: float) -> None:
-        self.engine.write(now)
+        if self.core.write_due is not None:
+            self.engine.write(now)
         self._arm(now)
-        self._changed()
+        if self._change is not None:
+            self._changed()
 
     async def change(self, timeout: float | None = None) -> None:
         """Wait until something out of the ordinary has happened."""

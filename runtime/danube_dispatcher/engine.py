@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 from danube_statemachines import FLUSH_INTERVAL, EngineCore, FailurePolicy, Held, Progress
@@ -214,12 +215,15 @@ class SubscriptionEngine:
             return
         if isinstance(answer, Batch):
             self._troubles.pop("read", None)
-            core.read_done(answer.messages, answer.next_offset, now)
-            if core.at_end:
-                self.hub.waiting[self.lease] = self
+            self._read_answered(answer, now)
         else:
             self.hub.waiting[self.lease] = self  # to hear of what is published meanwhile
             asyncio.ensure_future(answer).add_done_callback(self._read_done)
+
+    def _read_answered(self, batch: Batch, now: float) -> None:
+        self.core.read_done(*batch, now, last=batch.next_offset >= self.hub.log.head)
+        if self.core.at_end:
+            self.hub.waiting[self.lease] = self
 
     def _read_done(self, answer: asyncio.Future[Batch]) -> None:
         error = None if answer.cancelled() else answer.exception()  # asked for even if it is too late: asyncio complains of errors that nobody saw
@@ -227,9 +231,7 @@ class SubscriptionEngine:
             return
         if error is None:
             self._troubles.pop("read", None)
-            self.core.read_done(*answer.result(), asyncio.get_running_loop().time())
-            if self.core.at_end:
-                self.hub.waiting[self.lease] = self
+            self._read_answered(answer.result(), asyncio.get_running_loop().time())
         elif isinstance(error, StoreError):
             self._read_failed(error)
         else:
@@ -309,8 +311,11 @@ class SubscriptionEngine:
 
     # news from outside
 
-    def head_moved(self) -> None:
-        self.core.head_moved(asyncio.get_running_loop().time())
+    def head_moved(self, messages: Sequence[Message] = ()) -> None:
+        core = self.core
+        core.head_moved(asyncio.get_running_loop().time(), messages)
+        if core.at_end:
+            self.hub.waiting[self.lease] = self
         self._adapter.follow()
 
     def renewed(self) -> None:

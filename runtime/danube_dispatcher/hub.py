@@ -55,8 +55,8 @@ class Engine(Protocol):
     @property
     def host(self) -> Host: ...
 
-    def head_moved(self) -> None:
-        """There is more to read."""
+    def head_moved(self, messages: Sequence[Message]) -> None:
+        """There is more to read; these, if they are at hand."""
         ...
 
     def renewed(self) -> None:
@@ -156,7 +156,7 @@ class Hub:
         if self.waiting:
             waiting, self.waiting = self.waiting, {}
             for engine in waiting.values():
-                engine.head_moved()
+                engine.head_moved(messages)
 
     def _hand_over(self, messages: Sequence[Message], tail: int) -> None:
         self._tail = tail

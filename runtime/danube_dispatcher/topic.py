@@ -118,7 +118,9 @@ class Topic(Closable):
         self._check()
         message = check_message(payload, key, attributes, max_payload=self._max_payload)
         offsets = await self._hub.log.append((message,))
-        await self._turn(1)
+        self._published += 1
+        if self._published >= TURN:
+            await self._give_turn()
         return offsets[0]
 
     async def publish_many(self, items: Iterable[bytes | Message]) -> int:
@@ -154,14 +156,14 @@ class Topic(Closable):
 
     async def _append(self, chunk: Sequence[Message]) -> int:
         await self._hub.log.append(chunk)
-        await self._turn(len(chunk))
+        self._published += len(chunk)
+        if self._published >= TURN:
+            await self._give_turn()
         return len(chunk)
 
-    async def _turn(self, published: int) -> None:
-        self._published += published
-        if self._published >= TURN:
-            self._published = 0
-            await asyncio.sleep(0)
+    async def _give_turn(self) -> None:
+        self._published = 0
+        await asyncio.sleep(0)
 
     # subscriptions
 

@@ -189,9 +189,9 @@ class EngineCore(Generic[T]):
         if self.plain and self.buffer:
             return self.buffer.popleft()
         self.attention = True
-        self.refused = self.refusal(now)
+        self.refused = None if self.plain else self.refusal(now)
         self.owed = False
-        if self._behind:
+        if self.refused is not None and self._behind:
             self._write_soon(now)
         if self.refused is None and not self.buffer and self.at_end:
             self.at_end = False
@@ -271,24 +271,28 @@ class EngineCore(Generic[T]):
         """Write what is not durable yet."""
         self.ticket(now)
 
-    def head_moved(self, now: float) -> None:
-        """There is, or may be, more to read."""
+    def head_moved(self, now: float, messages: Sequence[T] = ()) -> None:
+        """There is, or may be, more to read. `messages` moved the head, if they are at hand: when they are what comes next, nobody reads them again."""
         self._moved = True
         self.at_end = False
-        self._news(now)
+        if messages and messages[0].offset == self.next_offset and not self.buffer and not self.reading:
+            self.read_begun()
+            self.read_done(messages, messages[-1].offset + 1, now, last=True)
+        else:
+            self._news(now)
 
     def read_begun(self) -> None:
         self.wants_read = self._moved = False
         self.reading = True
 
-    def read_done(self, messages: Sequence[T], next_offset: int, now: float) -> None:
-        """What was at `next_offset` or above; nothing means the end, unless the head moved meanwhile."""
+    def read_done(self, messages: Sequence[T], next_offset: int, now: float, *, last: bool = False) -> None:
+        """What was at `next_offset` or above. Nothing means the end, and so do the `last` ones, unless the head moved meanwhile."""
         self.reading = False
         self.read_failures = 0
         self.read_retry_at = None
         self.buffer.extend(messages)
         self.next_offset = max(self.next_offset, next_offset)
-        self.at_end = not messages and not self._moved
+        self.at_end = (last or not messages) and not self._moved
         self._news(now)
 
     def read_failed(self, now: float) -> None:
@@ -374,7 +378,7 @@ class EngineCore(Generic[T]):
     @property
     def _behind(self) -> bool:
         """Whether as much is settled and not durable as a crash may repeat. Offsets may have gaps, so it may be less."""
-        return not self.strict and self.cursor - self.durable.cursor >= self.flush_messages
+        return self.cursor - self.durable.cursor >= self.flush_messages and not self.strict
 
     def _write_soon(self, now: float) -> None:
         if self.write_due is None or not self.write_failures or self.write_due < now:
@@ -389,7 +393,7 @@ class EngineCore(Generic[T]):
     def _judge(self, now: float) -> None:
         """Whether nothing is out of the ordinary: the one thing that is kept though it could be derived, for every message asks it."""
         self.attention = True
-        self.plain = self.rate_limit is None and self.held is None and not self.strict and not self.write_failures and self.refusal(now) is None
+        self.plain = self.held is None and self.rate_limit is None and not self.write_failures and not self.strict and self.refusal(now) is None
 
     def _sends(self) -> int:
         """How often the next message was sent; a mark that nobody has acted on yet does not count."""

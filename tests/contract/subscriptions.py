@@ -316,7 +316,7 @@ def failed_write_forgotten(p: pytest.MonkeyPatch) -> None:
 
 @on_a_disk("News of the head wakes the machine.", "L1", "from here", faults=0)
 def head_moves_in_silence(p: pytest.MonkeyPatch) -> None:
-    def wrong(core: Core, now: float) -> None:
+    def wrong(core: Core, now: float, messages: Any = ()) -> None:
         core._moved = True
         core.at_end = False
 
@@ -327,8 +327,8 @@ def head_moves_in_silence(p: pytest.MonkeyPatch) -> None:
 def newest_first(p: pytest.MonkeyPatch) -> None:
     done = EngineCore.read_done
 
-    def wrong(core: Core, messages: Any, next_offset: int, now: float) -> None:
-        done(core, messages[::-1], next_offset, now)
+    def wrong(core: Core, messages: Any, next_offset: int, now: float, *, last: bool = False) -> None:
+        done(core, messages[::-1], next_offset, now, last=last)
 
     p.setattr(EngineCore, "read_done", wrong)
 

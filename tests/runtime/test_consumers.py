@@ -199,31 +199,28 @@ async def test_a_write_under_a_lost_ownership_ends_it_too(place: Place, topic: T
 
 
 async def test_it_raises_when_the_store_is_damaged(place: Place, topic: Topic, subscription: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    a = await join(subscription, "a")
-    task = waits(a)
-
     def read(*_: object, **__: object) -> None:
         raise StoreDamaged(place.url, "a checksum is wrong")
 
+    await publish(topic, "0")  # before anybody waits for it, so that it must be read
     monkeypatch.setattr(topic.hub.log, "read", read)
-    await publish(topic, "0")
+    a = await join(subscription, "a")
     with pytest.raises(StoreDamaged, match="checksum"):
-        await task
+        await take(a)
     assert "checksum" in str(subscription.status().last_error)
 
 
 async def test_it_waits_while_the_store_has_trouble_that_may_pass(
     place: Place, topic: Topic, subscription: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a = await join(subscription, "a")
-    task = waits(a)
-
     def read(*_: object, **__: object) -> None:
         raise StoreUnavailable(place.url, "not now")
 
+    await publish(topic, "0")  # before anybody waits for it, so that it must be read
     with monkeypatch.context() as patch:
         patch.setattr(topic.hub.log, "read", read)
-        await publish(topic, "0")
+        a = await join(subscription, "a")
+        task = waits(a)
         await advance(60)
         assert not task.done()
         assert "not now" in str(subscription.status().last_error)

@@ -176,7 +176,8 @@ async def test_store(place: Place, topic: Topic, what: str, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         if what == "reading":
             patch.setattr(topic.hub.log, "read", raising(StoreUnavailable(place.url, "not now")))
-            await publish(topic, "0")
+            await publish(topic, "0", "1", "2")  # the last one comes while another waits, so that it must be read
+            await take_and_ack(a, count=2)
         else:
             await publish(topic, "0", "1")
             patch.setattr(place.store, "store", failing(StoreFull(place.url, "not now")))
@@ -220,10 +221,11 @@ async def test_closed(subscription: Subscription) -> None:
 
 
 async def test_a_store_beyond_hope_says_so(place: Place, topic: Topic, subscription: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    await join(subscription, "a")
+    a = await join(subscription, "a")
     with monkeypatch.context() as patch:
         patch.setattr(topic.hub.log, "read", raising(StoreDamaged(place.url, "a checksum is wrong")))
-        await publish(topic, "0")
+        await publish(topic, "0", "1", "2")  # the last one comes while another waits, so that it must be read
+        await take_and_ack(a, count=2)
         await settle()
         why = subscription.explain()
         assert (why.code, why.ends_with) == ("failed", "subscribing again")
