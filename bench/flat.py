@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -70,9 +71,8 @@ async def _drained(topic: Topic, type: str, consumers: int, messages: int = SLIC
             enough.set()
             took.append((time.process_time() - began) / (messages - messages // 10))
 
-    async with await topic.subscribe(f"s{next(NAMES)}", type=type, start="earliest") as subscription:
-        async with _workers(subscription, consumers, each):
-            await enough.wait()
+    async with await topic.subscribe(f"s{next(NAMES)}", type=type, start="earliest") as subscription, _workers(subscription, consumers, each):
+        await enough.wait()
     return took[0]
 
 
@@ -85,8 +85,8 @@ async def _interleaved(ours: Callable[[], Awaitable[float]], limit: Callable[[],
     return min(one for one, _ in both), min(other for _, other in both)
 
 
-def _ratio(name: str, many: float, few: float) -> Row:
-    return Row(name, many / few, "×", f"{many * 1e6:.2f} µs to {few * 1e6:.2f} µs of CPU, best of {ROUNDS} rounds")
+def _ratio(name: str, many: float, few: float, what: str = "") -> Row:
+    return Row(name, many / few, "×", f"{what}{many * 1e6:.2f} µs to {few * 1e6:.2f} µs of CPU, best of {ROUNDS} rounds")
 
 
 async def _filled(topic: Topic, messages: int) -> None:
@@ -100,9 +100,9 @@ async def _consumers(url: str) -> list[Row]:
     async with await Topic.open(url, "/bench/consumers") as topic:
         await _filled(topic, SLICE)
         rows: list[Row] = []
-        for type, few in (("failover", 1), ("shared", 4)):
-            best = await _interleaved(lambda: _drained(topic, type, 64), lambda: _drained(topic, type, few))  # noqa: B023
-            rows.append(_ratio(f"a message to one of 64 consumers, {type}, to one of {few}", *best))
+        for kind, few in (("failover", 1), ("shared", 4)):
+            best = await _interleaved(partial(_drained, topic, kind, 64), partial(_drained, topic, kind, few))
+            rows.append(_ratio(f"a message to one of 64 consumers, {kind}, to one of {few}", *best))
         return rows
 
 
@@ -127,11 +127,11 @@ async def _backlog(url: str, messages: int) -> list[Row]:
         await _drained(many, "exclusive", 1, drained)
         grown = _resident() - before
         gc.unfreeze()
-    what = f"{messages:,} messages of backlog to {FEW:,}, {scheme}"
+    what = f"{messages:,} messages and {FEW:,}: "
     return [
-        _ratio(f"opening on {what}", *opening),
-        _ratio(f"a message of {what}", *draining),
-        Row(f"memory that draining {drained:,} of {messages:,} takes, {scheme}", grown, "bytes", "resident"),
+        _ratio(f"opening on a long backlog, {scheme} to a short one", *opening, what),
+        _ratio(f"a message of a long backlog, {scheme} to one of a short one", *draining, what),
+        Row(f"memory that draining takes, {scheme}", grown, "bytes", f"resident; {drained:,} of {messages:,} messages"),
     ]
 
 
