@@ -9,8 +9,9 @@ import asyncio
 import gc
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -41,7 +42,7 @@ def _resident() -> int:
 
 
 @asynccontextmanager
-async def _workers(subscription: Subscription, consumers: int, each: Callable[[], None]) -> AsyncIterator[None]:
+async def _workers(subscription: Subscription, consumers: int, each: Callable[[], None]) -> AsyncGenerator[None]:
     async def work(name: str) -> None:
         async with subscription.consumer(name) as consumer:
             async for delivery in consumer:
