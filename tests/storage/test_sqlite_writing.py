@@ -16,7 +16,7 @@ import pytest
 
 from danube_dispatcher.errors import InvalidArgument, StoreError, StoreFull, StoreUnavailable
 from danube_dispatcher.messages import Message
-from danube_dispatcher.storage.protocols import APPEND_BYTES, READ_MESSAGES, Lease, Spec
+from danube_dispatcher.storage.protocols import APPEND_BYTES, READ_BYTES, READ_MESSAGES, Batch, Lease, Spec
 from danube_dispatcher.storage.sqlite import SqliteStore, open_sqlite
 from danube_dispatcher.storage.sqlite.turns import EVERY, Turns, lend
 from danube_dispatcher.storage.sqlite.writer import QUEUE_MESSAGES, Group
@@ -485,3 +485,45 @@ async def test_a_store_at_work_is_lent_turns_by_a_busy_loop(open_file: Open, mon
     while not call.done():
         await asyncio.sleep(0)
     assert list(call.result()) == [0]
+
+
+async def test_a_thread_that_gets_on_is_lent_nothing(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = await store.topic(TOPIC, create=False)
+    given: list[int] = []
+    monkeypatch.setattr(store.writer._turns, "give", lambda: given.append(store.writer.commits))
+    store.writer._turn()
+    for _ in range(3):
+        given.clear()
+        await log.append(ONE)
+        store.writer._turn()
+        assert given == [], "it has committed since the last"
+        store.writer._turn()
+        assert given == [store.writer.commits]
+
+
+# ---- what is read of it ----
+
+
+async def test_who_is_told_of_messages_reads_them_without_the_file(store: SqliteStore) -> None:
+    log = await store.topic(TOPIC, create=False)
+    fetched: list[str] = []
+    read: list[tuple[Batch, int]] = []
+    store.reader.set_trace_callback(fetched.append)
+
+    def look(messages: Sequence[Message]) -> None:
+        for given in ((log.head - len(messages), READ_MESSAGES, READ_BYTES), (0, READ_MESSAGES, READ_BYTES), (1, 1, READ_BYTES), (1, 2, 2)):
+            start, count, size = given
+            fetched.clear()
+            read.append((log.read(start, messages=count, size=size), len(fetched)))
+
+    await log.append([Message(b"a")])
+    log.watch(look)
+    await log.append([Message(b"b", "k", {"x": "y"}), Message(b"cc")])
+    (fresh, statements), *others = read
+    assert statements == 0
+    assert all(statements for _, statements in others), "it is more, or less, than what was told"
+    assert [len(batch.messages) for batch, _ in others] == [3, 1, 1]
+    assert fresh == log.read(1)
+    fetched.clear()
+    log.read(1)
+    assert fetched, "and only while they are told"

@@ -32,9 +32,12 @@ def topic_seed(seed: int, topic: int) -> int:
 def encode(seed: int, offset: int, published_at: float, message: Message) -> bytes:
     """The body of a message's row. It is one value: each column more would cost a reader a tenth of what it may take for a message."""
     payload, key, attributes, *_ = message
-    name = b"" if key is None else key.encode()
-    text = encode_attributes(attributes).encode()
-    body = b"%b%b%b%b" % (_HEAD.pack(offset, published_at, 0 if key is None else len(name) + 1, len(text)), name, text, payload)
+    if key is None and not attributes:
+        body = _HEAD.pack(offset, published_at, 0, 0) + payload
+    else:
+        name = b"" if key is None else key.encode()
+        text = encode_attributes(attributes).encode()
+        body = b"%b%b%b%b" % (_HEAD.pack(offset, published_at, 0 if key is None else len(name) + 1, len(text)), name, text, payload)
     return body + _CHECKSUM.pack(zlib.crc32(body, seed))
 
 

@@ -55,7 +55,7 @@ class Append:
         self.messages = messages
         self.future = future
         self.count = len(messages)
-        self.size = sum([len(message[0]) for message in messages])
+        self.size = len(messages[0][0]) if self.count == 1 else sum([len(message[0]) for message in messages])
         self.first = -1
 
     def answer(self) -> None:
@@ -114,6 +114,7 @@ class Writer:
         """Whose new messages others may see already though they are not announced here."""
         self.delivering = False
         self._lending = False
+        self._seen = 0
         self._turns = Turns()
         self._url = url
         self._connect = connect
@@ -194,11 +195,18 @@ class Writer:
         self.outstanding += 1
         if not self._lending:
             self._lending = True
-            lend(self._loop, self._busy, self._turns.give)
+            lend(self._loop, self._busy, self._turn)
 
     def _busy(self) -> bool:
         self._lending = self.outstanding > 0
         return self._lending
+
+    def _turn(self) -> None:
+        """One in which the thread came to no end is when it needs the next; what it has brought to an end by then is told at once."""
+        if self._seen == self.commits:
+            self._turns.give()
+            self.deliver()
+        self._seen = self.commits
 
     def _room(self, append: Append) -> bool:
         messages, size = self._handed_messages + append.count, self._handed_bytes + append.size
