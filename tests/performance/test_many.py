@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
-from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -35,31 +34,11 @@ async def subscribed(topic: Topic, names: range) -> None:
     await advance(3.1 * RENEWAL)  # told what there is to tell, and at rest between two heartbeats
 
 
-class Counting(Calls):
-    """Calls of whatever is ours while the body runs."""
-
-    @property
-    def counts(self) -> Counter[str]:
-        return self._counts
-
-    def __enter__(self) -> Counter[str]:
-        self.start()
-        return self.counts
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-
-def ours(calls: Counter[str]) -> Counter[str]:
-    """Without what is called in C, and without what the virtual loop asks for as long as a writer's thread takes."""
-    return Counter({name: number for name, number in calls.items() if name.startswith("danube_") and not name.endswith(".outstanding")})
-
-
-async def idle(seconds: float) -> Counter[str]:
-    """Functions of ours that are called while time passes."""
-    with Counting() as calls:
+async def idle(seconds: float) -> dict[str, int]:
+    """What is called while time passes."""
+    with Calls() as calls:
         await advance(seconds)
-    return ours(calls)
+    return calls.ours
 
 
 async def test_the_calls_of_an_idle_process_are_as_many_however_many_subscriptions_it_has(place: Place) -> None:
@@ -83,10 +62,10 @@ async def test_an_idle_subscription_has_no_task_and_no_timer(place: Place) -> No
 async def test_publishing_is_as_many_calls_however_many_subscriptions_other_topics_have(place: Place) -> None:
     topic, other = await place.topic("/test/busy"), await place.topic("/test/idle")
 
-    async def publishing() -> Counter[str]:
-        with Counting() as calls:
+    async def publishing() -> dict[str, int]:
+        with Calls() as calls:
             await topic.publish(b"x")
-        return ours(calls)
+        return calls.ours
 
     await topic.publish(b"x")
     await topic.subscribe("mine")
@@ -101,9 +80,9 @@ async def test_a_subscription_that_takes_a_step_is_asked_at_the_next_renewal_and
     await subscribed(topic, range(FEW))
     busy = await topic.subscribe("s7")
     async with busy.consumer("c"):
-        with Counting() as calls:
+        with Calls() as calls:
             await advance(2 * RENEWAL)
-    assert calls["danube_dispatcher.dispatcher.Dispatcher.report"] == 1
+    assert calls.ours["danube_dispatcher.dispatcher.Dispatcher.report"] == 1
     (row,) = [each for each in await topic.subscriptions() if each.status.get("consumers") == ["c"]]
     assert row.name == "s7"
 
@@ -135,4 +114,4 @@ async def test_a_renewal_that_asks_everybody_is_noticed(place: Place, monkeypatc
     await subscribed(topic, range(FEW))
     few = await idle(2 * RENEWAL)
     await subscribed(topic, range(FEW, MANY))
-    assert (await idle(2 * RENEWAL)).total() > few.total() + MANY - FEW
+    assert sum((await idle(2 * RENEWAL)).values()) > sum(few.values()) + MANY - FEW
