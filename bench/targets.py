@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from . import busy
 from .limits import COMMITS, LIMIT_A, LIMIT_A_TIMED, LIMIT_C, LIMIT_C_SHARED
 from .limits_sqlite import GROUP_COMMIT, GROUP_COMMIT_MANY
 from .measured import Measured
@@ -23,7 +24,7 @@ from .ours import (
 from .peers import EMBEDDED
 from .start import HELP_RATIO, IMPORT_RATIO
 
-STUDIES: tuple[str, ...] = ("flat", "many", "start")
+STUDIES: tuple[str, ...] = ("busy", "flat", "many", "start")
 """Modules of this package that measure something of their own: those that have a `measure`."""
 NOISE = 1.2
 """What counts as equal: the best of a few rounds differ by as much on a machine that others use."""
@@ -94,5 +95,7 @@ TARGETS: tuple[Target, ...] = (
     *(Target(f"publishing beside them to another topic, {scheme} CPU", at_most=NOISE) for scheme in ("memory:", "sqlite:")),
     Target(IMPORT_RATIO, at_most=2.0),
     Target(HELP_RATIO, at_most=3.0),
+    Target(busy.PUBLISH, at_most=10.0),
+    Target(busy.PUBLISH_MANY, at_most=0.3),
 )
 """Where "best" is said, it is the best of the interleaved rounds, of the limit and of ours alike: a neighbour on a core slows whole rounds."""
