@@ -41,6 +41,7 @@ async def test_a_message_to_one_of_many_consumers_is_as_many_calls(kind: str, fe
             tasks = [asyncio.create_task(work(f"c{nth}")) for nth in range(consumers)]
             while not window.over:
                 await asyncio.sleep(0)
+                assert not any(task.done() for task in tasks)
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
