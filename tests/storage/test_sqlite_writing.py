@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from danube_dispatcher.errors import InvalidArgument, StoreError, StoreFull, StoreUnavailable
 from danube_dispatcher.messages import Message
 from danube_dispatcher.storage.protocols import APPEND_BYTES, READ_BYTES, READ_MESSAGES, Batch, Lease, Spec
-from danube_dispatcher.storage.sqlite import SqliteStore, open_sqlite
+from danube_dispatcher.storage.sqlite import SqliteStore, open_sqlite, turns
 from danube_dispatcher.storage.sqlite.turns import EVERY, Turns, lend
 from danube_dispatcher.storage.sqlite.writer import QUEUE_MESSAGES, Group
 from danube_dispatcher.virtual_time import advance
@@ -391,38 +392,38 @@ async def test_a_new_owner_knows_of_all_that_the_one_before_settled(open_file: O
 
 
 def test_a_turn_lasts_until_the_thread_rests() -> None:
-    turns, started, worked = Turns(), threading.Event(), threading.Event()
+    its, started, worked = Turns(), threading.Event(), threading.Event()
     story: list[str] = []
 
     def work() -> None:
-        turns.go_on()
+        its.go_on()
         started.set()
         assert worked.wait(30)
         story.append("worked")
-        turns.rest()
+        its.rest()
 
     thread = threading.Thread(target=work)
     thread.start()
     assert started.wait(30)
     threading.Timer(0.0, worked.set).start()
     for _ in range(1000):  # a turn has an end of its own, and the test machine may be slow
-        turns.give()
+        its.give()
         if story:
             break
-        turns.go_on()
+        its.go_on()
     assert story == ["worked"]
     thread.join()
 
 
 def test_a_turn_ends_though_the_thread_never_rests() -> None:
-    turns = Turns()
-    turns.go_on()
+    its = Turns()
+    its.go_on()
     for _ in range(3):
-        turns.give()
+        its.give()
 
 
 def test_an_old_rest_does_not_end_a_new_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns, asked = Turns(), []
+    its, asked = Turns(), []
 
     class Lock:
         def __init__(self) -> None:
@@ -439,10 +440,10 @@ def test_an_old_rest_does_not_end_a_new_turn(monkeypatch: pytest.MonkeyPatch) ->
             taken, self.held = not self.held, True
             return taken
 
-    monkeypatch.setattr(turns, "_mark", Lock())
-    turns.rest()
-    turns.go_on()
-    turns.give()
+    monkeypatch.setattr(its, "_mark", Lock())
+    its.rest()
+    its.go_on()
+    its.give()
     assert asked == [(False, False), (True, True)], "the second waits in earnest"
 
 
@@ -499,6 +500,57 @@ async def test_a_thread_that_gets_on_is_lent_nothing(store: SqliteStore, monkeyp
         assert given == [], "it has committed since the last"
         store.writer._turn()
         assert given == [store.writer.commits]
+
+
+async def test_a_busy_loop_that_awaits_a_message_stands_aside_until_it_is_in(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "LONGEST", 30.0)
+    monkeypatch.setattr(store.writer._turns, "busy", lambda: True)
+    log = await store.topic(TOPIC, create=False)
+    call = log.append(ONE)
+    follower = log.append(ONE)
+    assert type(follower) is asyncio.Future, "one of those that share a commit is enough"
+    assert not call.done()
+    awaiting = call.__await__()
+    assert next(awaiting) is None, "the others on the loop have their turn all the same"
+    assert call.done()
+    with pytest.raises(StopIteration) as end:
+        next(awaiting)
+    assert list(end.value.value) == [0]
+    assert list(await follower) == [1]
+
+
+async def test_who_does_not_await_a_message_is_not_held_up(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead letter is written in the middle of a step: nothing may be told before that is over."""
+    monkeypatch.setattr(store.writer._turns, "busy", lambda: True)
+    hurried: list[None] = []
+    monkeypatch.setattr(store.writer, "_hurry", lambda: hurried.append(None))
+    log = await store.topic(TOPIC, create=False)
+    told: list[int] = []
+    call = asyncio.ensure_future(log.append(ONE))
+    call.add_done_callback(lambda call: told.extend(call.result()))
+    while not told:
+        await asyncio.sleep(0.001)
+    assert (told, hurried) == ([0], [])
+
+
+def test_a_loop_is_busy_by_its_own_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0, 0.0]
+    monkeypatch.setattr(turns, "time", SimpleNamespace(perf_counter=lambda: clock[0], thread_time=lambda: clock[1]))
+    monkeypatch.setattr(turns, "moment", lambda: clock.__setitem__(0, clock[0] + 1))
+    its = Turns()
+
+    def after(seconds: float, used: float) -> bool:
+        clock[0] += seconds
+        clock[1] += used
+        return its.busy()
+
+    assert not after(1, 0.7)
+    assert after(1, 0.9)
+    assert after(EVERY / 2, 0), "too short to tell"
+    assert not after(1, 0.7)
+    its.rest()
+    its.give()
+    assert after(1, 0.9), "standing aside is not being idle"
 
 
 # ---- what is read of it ----

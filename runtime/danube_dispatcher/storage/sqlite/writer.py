@@ -13,7 +13,7 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
@@ -96,6 +96,20 @@ class Group:
             self.logs.setdefault(job.log, []).append(job)
 
 
+class Hurried(asyncio.Future[T]):
+    """An answer that a busy loop waits for: awaiting it stands aside first, and gives the loop a turn in any case."""
+
+    def __init__(self, hurry: Callable[[], None]) -> None:
+        super().__init__()
+        self._hurry = hurry
+
+    def __await__(self) -> Generator[Any, None, T]:
+        self._hurry()
+        if self.done():
+            yield
+        return (yield from super().__await__())
+
+
 class Writer:
     """The thread, and the loop's side of it. `outstanding` counts what was handed in and is not answered."""
 
@@ -133,7 +147,7 @@ class Writer:
     # ---- in the loop's thread ----
 
     def append(self, log: Log, messages: Sequence[Message]) -> asyncio.Future[Sequence[int]]:
-        append = Append(log, messages, self._loop.create_future())
+        append = Append(log, messages, self._loop.create_future() if self.outstanding or not self._turns.busy() else Hurried(self._hurry))
         self._count()
         if self._waiting or not self._room(append):
             self._waiting.append(append)
@@ -200,6 +214,12 @@ class Writer:
     def _busy(self) -> bool:
         self._lending = self.outstanding > 0
         return self._lending
+
+    def _hurry(self) -> None:
+        self._turns.give()
+        if not self._finished:
+            self._turns.give_more()
+        self.deliver()
 
     def _turn(self) -> None:
         """One in which the thread came to no end is when it needs the next; what it has brought to an end by then is told at once."""
