@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from .scenarios import FEW, PAYLOAD, SOME, Group, Result, Run, Survives, scenario, timed
 
 GROUP_COMMIT = "thread: group commit, 1 publisher"
+THREAD_COMMITS = "thread: SQLite, one row a commit"
 GROUP_COMMIT_MANY = "thread × 100: group commit, 100 publishers"
 
 MOST = 256
@@ -74,3 +75,41 @@ def _publishing(name: str, publishers: int, messages: int) -> None:
 
 _publishing(GROUP_COMMIT, 1, FEW)
 _publishing(GROUP_COMMIT_MANY, 100, 5 * SOME)
+
+
+def _update(path: Path, jobs: SimpleQueue[asyncio.Future[None] | None], loop: asyncio.AbstractEventLoop) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("CREATE TABLE position (id INTEGER PRIMARY KEY, cursor INTEGER NOT NULL)")
+    connection.execute("INSERT INTO position VALUES (1, 0)")
+    while (job := jobs.get()) is not None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE position SET cursor = cursor + 1 WHERE id = 1")
+        connection.execute("COMMIT")
+        loop.call_soon_threadsafe(job.set_result, None)
+    connection.close()
+
+
+@scenario(THREAD_COMMITS, Group.EACH, messages=FEW, kill=Survives.EVERYTHING, power=Survives.EVERYTHING)
+async def thread_commits(messages: int, folder: Path) -> AsyncIterator[Run]:
+    """What the loop can have of one-row commits without waiting for the disk itself."""
+    loop = asyncio.get_running_loop()
+    jobs: SimpleQueue[asyncio.Future[None] | None] = SimpleQueue()
+    thread = threading.Thread(target=_update, args=(folder / "positions.db", jobs, loop))
+    thread.start()
+
+    async def run() -> Result:
+        with timed() as result:
+            for _ in range(messages):
+                future = loop.create_future()
+                jobs.put(future)
+                await future
+                result.messages += 1
+        return result
+
+    try:
+        yield run
+    finally:
+        jobs.put(None)
+        thread.join()
