@@ -17,7 +17,7 @@ import pytest
 
 from danube_dispatcher.errors import InvalidArgument, StoreError, StoreFull, StoreUnavailable
 from danube_dispatcher.messages import Message
-from danube_dispatcher.storage.protocols import APPEND_BYTES, READ_BYTES, READ_MESSAGES, Batch, Lease, Spec
+from danube_dispatcher.storage.protocols import APPEND_BYTES, READ_MESSAGES, Lease, Spec
 from danube_dispatcher.storage.sqlite import SqliteStore, open_sqlite, turns
 from danube_dispatcher.storage.sqlite.turns import EVERY, Turns, lend
 from danube_dispatcher.storage.sqlite.writer import QUEUE_MESSAGES, Group
@@ -551,31 +551,3 @@ def test_a_loop_is_busy_by_its_own_work(monkeypatch: pytest.MonkeyPatch) -> None
     its.rest()
     its.give()
     assert after(1, 0.9), "standing aside is not being idle"
-
-
-# ---- what is read of it ----
-
-
-async def test_who_is_told_of_messages_reads_them_without_the_file(store: SqliteStore) -> None:
-    log = await store.topic(TOPIC, create=False)
-    fetched: list[str] = []
-    read: list[tuple[Batch, int]] = []
-    store.reader.set_trace_callback(fetched.append)
-
-    def look(messages: Sequence[Message]) -> None:
-        for given in ((log.head - len(messages), READ_MESSAGES, READ_BYTES), (0, READ_MESSAGES, READ_BYTES), (1, 1, READ_BYTES), (1, 2, 2)):
-            start, count, size = given
-            fetched.clear()
-            read.append((log.read(start, messages=count, size=size), len(fetched)))
-
-    await log.append([Message(b"a")])
-    log.watch(look)
-    await log.append([Message(b"b", "k", {"x": "y"}), Message(b"cc")])
-    (fresh, statements), *others = read
-    assert statements == 0
-    assert all(statements for _, statements in others), "it is more, or less, than what was told"
-    assert [len(batch.messages) for batch, _ in others] == [3, 1, 1]
-    assert fresh == log.read(1)
-    fetched.clear()
-    log.read(1)
-    assert fetched, "and only while they are told"

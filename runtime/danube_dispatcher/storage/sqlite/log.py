@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from ...errors import StoreDamaged
-from ...messages import NO_ATTRIBUTES, Message
+from ...messages import Message
 from ..protocols import READ_BYTES, READ_MESSAGES, Batch, Watcher
 from ..rules import Watchers, frozen
 from .codec import decode, encode, insert, topic_seed
@@ -43,9 +43,6 @@ class SqliteLog:
         self._first_row = id << OFFSET_BITS
         self.seed = topic_seed(store.seed, id)
         self._watchers = Watchers()
-        self._fresh: list[Message] = []
-        """What the watchers are being told of: whoever reads it now need not fetch it."""
-        self._fresh_size = 0
 
     def append(self, messages: Sequence[Message]) -> asyncio.Future[Sequence[int]]:
         self._store.check()
@@ -56,9 +53,6 @@ class SqliteLog:
         store.check()
         if start >= head:
             return Batch([], start)
-        fresh = self._fresh
-        if fresh and start == fresh[0].offset and len(fresh) <= messages and self._fresh_size <= size:
-            return Batch(fresh.copy(), head)
         start = max(start, 0)
         stop = min(start + messages, head)
         share, first_row = size // messages, self._first_row
@@ -94,14 +88,9 @@ class SqliteLog:
             topic, make = self.topic, Message._make
             messages = [message for append in appends for message in append.messages]
             committed = [
-                make((payload, key, frozen(attributes) if attributes else NO_ATTRIBUTES, topic, offset, published_at))
-                for offset, (payload, key, attributes, *_) in enumerate(messages, first)
+                make((payload, key, frozen(attributes), topic, offset, published_at)) for offset, (payload, key, attributes, *_) in enumerate(messages, first)
             ]
-            self._fresh, self._fresh_size = committed, sum([append.size for append in appends])
-            try:
-                self._watchers.call(committed)
-            finally:
-                self._fresh = []
+            self._watchers.call(committed)
 
     def move(self, head: int) -> None:
         """Other processes have appended."""
