@@ -221,7 +221,7 @@ class SubscriptionEngine:
             asyncio.ensure_future(answer).add_done_callback(self._read_done)
 
     def _read_answered(self, batch: Batch, now: float) -> None:
-        self.core.read_done(*batch, now, last=batch.next_offset >= self.hub.log.head)
+        self.core.read_done(*batch, now)
         if self.core.at_end:
             self.hub.waiting[self.lease] = self
 

@@ -83,6 +83,7 @@ class Coupling(Generic[T]):
                 (machine.recover if self.exhausted and not machine.roster else machine.wake)(None)
             if not self.asked and not core.attention:
                 break
+            core.attention = True  # what has been decided so far is still to be written
         self.write(now)
 
     def time_is_up(self, now: float) -> None:

@@ -188,7 +188,6 @@ class EngineCore(Generic[T]):
         """The next message (with its history, if it has one), nothing now (`refused` says why), or LATER."""
         if self.plain and self.buffer:
             return self.buffer.popleft()
-        self.attention = True
         self.refused = None if self.plain else self.refusal(now)
         self.owed = False
         if self.refused is not None and self._behind:
@@ -197,11 +196,12 @@ class EngineCore(Generic[T]):
             self.at_end = False
             self.refused = "end"
         if self.refused is not None:
+            self.attention = self.attention or self.refused != "end"
             self._unmark(now)
             return None
         if not self.buffer:
             self.wants_read = not self.reading
-            self.owed = True
+            self.owed = self.attention = True
             return LATER
         message = self.buffer[0]
         if self.held is not None and self.held.offset < message.offset:
@@ -276,23 +276,23 @@ class EngineCore(Generic[T]):
         self._moved = True
         self.at_end = False
         if messages and messages[0].offset == self.next_offset and not self.buffer and not self.reading:
-            self.read_begun()
-            self.read_done(messages, messages[-1].offset + 1, now, last=True)
-        else:
-            self._news(now)
+            self.buffer.extend(messages)
+            self.next_offset = messages[-1].offset + 1
+            self.at_end = True
+        self._news(now)
 
     def read_begun(self) -> None:
         self.wants_read = self._moved = False
         self.reading = True
 
-    def read_done(self, messages: Sequence[T], next_offset: int, now: float, *, last: bool = False) -> None:
-        """What was at `next_offset` or above. Nothing means the end, and so do the `last` ones, unless the head moved meanwhile."""
+    def read_done(self, messages: Sequence[T], next_offset: int, now: float) -> None:
+        """What was at `next_offset` or above; nothing means the end, unless the head moved meanwhile."""
         self.reading = False
         self.read_failures = 0
         self.read_retry_at = None
         self.buffer.extend(messages)
         self.next_offset = max(self.next_offset, next_offset)
-        self.at_end = (last or not messages) and not self._moved
+        self.at_end = not messages and not self._moved
         self._news(now)
 
     def read_failed(self, now: float) -> None:

@@ -131,12 +131,13 @@ def _parsed(code: CodeType) -> _Method | None:
 
 @cache
 def _functions(file: str) -> dict[tuple[str, int], ast.FunctionDef]:
-    """The functions of a source file by name and line."""
+    """The functions of a source file's classes by name and line."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except SyntaxError:
         return {}
-    return {(node.name, node.lineno): node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    return {(node.name, node.lineno): node for each in classes for node in each.body if isinstance(node, ast.FunctionDef)}
 
 
 def _same(code: CodeType, node: ast.FunctionDef) -> bool:

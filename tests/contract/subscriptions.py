@@ -327,8 +327,8 @@ def head_moves_in_silence(p: pytest.MonkeyPatch) -> None:
 def newest_first(p: pytest.MonkeyPatch) -> None:
     done = EngineCore.read_done
 
-    def wrong(core: Core, messages: Any, next_offset: int, now: float, *, last: bool = False) -> None:
-        done(core, messages[::-1], next_offset, now, last=last)
+    def wrong(core: Core, messages: Any, next_offset: int, now: float) -> None:
+        done(core, messages[::-1], next_offset, now)
 
     p.setattr(EngineCore, "read_done", wrong)
 

@@ -29,21 +29,17 @@ SIZES: dict[str, dict[str, Any]] = {
     "any number of faults, every ack durable": {"messages": 1, "policy": DROP, "flush_interval": 0.0},
     "dead letters": {"messages": 1, "policy": DEAD_LETTER, "faults": 1},
     "redeliveries": {"messages": 1, "policy": FailurePolicy(max_redeliveries=1), "faults": 1},
-    "two of each": {"messages": 2, "consumers": 2, "owners": 2, "policy": DROP, "faults": 1},
     "paused at any time": {"messages": 1, "policy": DROP, "faults": 1, "pauses": True},
     "at a rate": {"messages": 2, "policy": DROP, "faults": 1, "throttled": True},
     "three messages": {"messages": 3, "consumers": 2, "owners": 2, "policy": DROP, "faults": 1},
 }
-SHARED = ("two of each",)
+SHARED: dict[str, dict[str, Any]] = {"two messages": {"messages": 2, "consumers": 2, "owners": 2, "policy": DROP, "faults": 1}}
+CASES = [*((RELIABLE_EXCLUSIVE, size) for size in SIZES.values()), *((RELIABLE_SHARED, size) for size in SHARED.values())]
 
 
-@pytest.mark.parametrize(
-    ("machine", "size"),
-    [*((RELIABLE_EXCLUSIVE, size) for size in SIZES), *((RELIABLE_SHARED, size) for size in SHARED)],
-    ids=lambda value: getattr(value, "title", value),
-)
-def test_nothing_that_can_happen_breaks_a_subscription(machine: Declaration[Reliable], size: str) -> None:
-    found = explore(subscribed(machine, **SIZES[size]))
+@pytest.mark.parametrize(("machine", "size"), CASES, ids=[*SIZES, *(f"shared, {name}" for name in SHARED)])
+def test_nothing_that_can_happen_breaks_a_subscription(machine: Declaration[Reliable], size: dict[str, Any]) -> None:
+    found = explore(subscribed(machine, **size))
     assert found.finished
     assert [check.split()[0] for check in found.checks] == CHECKS
     assert found.states > 1_000

@@ -209,12 +209,12 @@ class SubscriptionEnvironment:
         if process.reading:
             found = [Entry(offset) for offset in range(process.its("next_offset"), world.head)][:BATCH]
             heard = process._replace(reading=False)
-            read = _core(lambda core: core.read_done(found, found[-1].offset + 1, EARLY, last=found[-1].offset + 1 == world.head))
+            read = _core(lambda core: core.read_done(found, found[-1].offset + 1, EARLY))
             yield self._at(world, process, f"is given {len(found)} messages", read, heard=heard, fair=True)
             yield self._at(world, process, "cannot read", _core(lambda core: core.read_failed(EARLY)), heard=heard, fault=True)
         more = world.head > process.its("next_offset")
         yield self._at(world, process, "looks at the head", _look, fair=more and process.its("refused") == "end")
-        if more:
+        if more and not process.its("buffer") and not process.reading:  # otherwise it is as good as a look
             come = [Entry(process.its("next_offset"))]
             yield self._at(world, process, f"hears of message {come[0].offset}", _core(lambda core: core.head_moved(EARLY, come)))
         if process.letter:
