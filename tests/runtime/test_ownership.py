@@ -11,15 +11,18 @@ import pytest
 import processes
 from danube_dispatcher import (
     Closed,
+    Consumer,
     FailurePolicy,
     OwnershipLost,
     StoreBusy,
+    Subscription,
     SubscriptionOwned,
+    Topic,
 )
 from danube_dispatcher.clock import HEARTBEAT, LEASE, RENEWAL
 from danube_dispatcher.storage.protocols import Lease, Spec
 from danube_dispatcher.virtual_time import advance
-from danube_statemachines import Progress
+from danube_statemachines import FLUSH_INTERVAL, Progress
 from delivering import TOPIC, join, now, take, waiting
 from faults import TROUBLE
 from processes import EPOCH, Machine, block_loop, core_of, faults_of, kill, outlive, owner
@@ -187,6 +190,36 @@ async def test_an_owner_past_its_lease_gives_nothing_out_until_it_has_renewed(ma
     assert now() - began <= RENEWAL + HEARTBEAT
 
 
+async def idle_owner(machine: Machine) -> tuple[Topic, Subscription, Consumer]:
+    """Everything is settled, durable and told."""
+    topic, subscription, consumer = await owner(machine)
+    while subscription.explain().code != "end":
+        await (await take(consumer)).ack()
+    await advance(FLUSH_INTERVAL + 2 * RENEWAL)
+    return topic, subscription, consumer
+
+
+async def test_an_idle_owner_past_its_lease_gives_nothing_out_until_it_has_renewed(machine: Machine) -> None:
+    topic, subscription, consumer = await idle_owner(machine)
+    faults_of(topic).fail("renew", TROUBLE)
+    await advance(LEASE + RENEWAL)
+    await topic.publish(b"late")
+    assert waiting(consumer) == [0]
+    assert subscription.explain().code == "lease"
+    faults_of(topic).heal()
+    began = now()
+    assert (await take(consumer)).message.payload == b"late"
+    assert now() - began <= RENEWAL + HEARTBEAT
+
+
+async def test_an_idle_owner_knows_its_lease_however_long_it_was_idle(machine: Machine) -> None:
+    topic, subscription, consumer = await idle_owner(machine)
+    await advance(10.1 * LEASE)
+    assert subscription.explain().code == "end"
+    await topic.publish(b"at last")
+    assert waiting(consumer) == [1], "at once"
+
+
 async def test_a_lease_counts_from_the_beginning_of_its_renewal(machine: Machine) -> None:
     topic, subscription, consumer = await owner(machine)
     faults_of(topic).lag("renew", after=4.0, times=1)  # from 3 to 7
@@ -206,6 +239,16 @@ async def test_an_owner_whose_loop_was_blocked_past_its_lease_asks_before_it_goe
     assert machine.stored_cursor() == 0, "it counts because it is durable: another may have taken over"
     assert (await take(consumer)).message.offset == 1
     assert len(faults_of(topic).made("renew")) == renewals + 1
+
+
+async def test_an_owner_at_rest_whose_loop_was_blocked_past_its_lease_asks_first(machine: Machine) -> None:
+    topic, _, _ = await owner(machine)
+    subscription = await topic.subscribe("resting", start="earliest")
+    block_loop(LEASE + 2)
+    consumer = Consumer("late")
+    subscription.dispatcher.add_consumer(consumer)
+    assert waiting(consumer) == [0], "not before the loop had a turn to renew"
+    assert (await take(consumer)).message.offset == 0
 
 
 async def test_an_owner_whose_loop_was_blocked_while_another_took_over_has_lost(machine: Machine) -> None:
