@@ -73,9 +73,9 @@ async def _many(url: str, count: int, seconds: float) -> list[Row]:
             Row(f"an idle subscription, {scheme} memory", each, "bytes", detail),
             Row(
                 f"{SUBSCRIPTIONS:,} idle subscriptions, {scheme} CPU",
-                share * SUBSCRIPTIONS / count,
+                share,
                 "% of a core",
-                f"{share:.2f} % with {count:,}, {seconds:g} s",
+                f"over {seconds:g} s, with {count:,} of them",
             ),
             Row(
                 f"publishing beside them to another topic, {scheme} CPU",
