@@ -35,7 +35,7 @@ NAMES = count()
 """All that is in `memory:` is in one store, so names must differ."""
 
 
-async def _drain(subscription: Subscription, consumers: int, messages: int) -> Result:
+async def drain(subscription: Subscription, consumers: int, messages: int) -> Result:
     """A backlog, each message acknowledged by whoever gets it."""
     left, done = messages, asyncio.Event()
 
@@ -72,7 +72,7 @@ def _backlog(
                     await topic.store.acquire(topic.name, subscription, owner="nobody:0", seconds=0.001, new=Spec(type, -1))
                     await asyncio.sleep(0.01)
                 async with await topic.subscribe(subscription, type=type, start="earliest", flush_interval=flush_interval) as opened:
-                    result = await _drain(opened, 4 if type == "shared" else 1, messages)
+                    result = await drain(opened, 4 if type == "shared" else 1, messages)
                 await topic.unsubscribe(subscription)
                 return result
 

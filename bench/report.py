@@ -90,8 +90,13 @@ def page(measured: Measured) -> str:
 
 def write(path: Path, measured: Measured) -> None:
     """Put the tables between the markers of the page."""
-    text = path.read_text(encoding="utf-8")
-    found = re.search(f"{re.escape(BEGIN)}.*?{re.escape(END)}", text, re.DOTALL)
+    put(path, page(measured))
+
+
+def put(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Between two markers of a page."""
+    before = path.read_text(encoding="utf-8")
+    found = re.search(f"{re.escape(begin)}.*?{re.escape(end)}", before, re.DOTALL)
     if found is None:
-        raise ValueError(f"{path.name}: has no {BEGIN} … {END} to write between; put them where the tables shall stand")
-    path.write_text(f"{text[: found.start()]}{BEGIN}\n\n{page(measured)}\n\n{END}{text[found.end() :]}", encoding="utf-8")
+        raise ValueError(f"{path.name}: has no {begin} … {end} to write between; put them where the tables shall stand")
+    path.write_text(f"{before[: found.start()]}{begin}\n\n{text}\n\n{end}{before[found.end() :]}", encoding="utf-8")
