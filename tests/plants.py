@@ -44,7 +44,7 @@ def what_was_withdrawn_stays_in_the_box(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(ReliableAdapter, "withdraw", lambda self, delivery: None)
 
 
-@plant("stale answer")
+@plant("at least once | stale answer")
 def an_ack_is_matched_by_its_offset_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Reliable, "current", lambda self, delivery: self.delivery is not None and delivery[2] == self.delivery[2])
 
@@ -69,7 +69,7 @@ def a_lease_that_has_run_out_is_still_served(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(EngineCore, "renewed", lambda self, until, now: None)
 
 
-@plant("clean close", all=0.1)
+@plant("clean close | cursor grows", all=0.1)
 def a_close_does_not_write_the_position(monkeypatch: pytest.MonkeyPatch) -> None:
     end = EngineCore.end
 

@@ -165,7 +165,7 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
 
     def run(self, trigger: Callable[[E], bool], event: E, now: float) -> None:
         trigger(event)
-        if self.asked or self.core.attention:
+        if self.asked or self.core.attention or self.core.news:
             self.catch_up(now)
         due_at = self.machine.due_at
         if due_at is not None and due_at < self.armed:

@@ -313,7 +313,7 @@ class SubscriptionEngine:
 
     def head_moved(self, messages: Sequence[Message] = ()) -> None:
         core = self.core
-        core.head_moved(asyncio.get_running_loop().time(), messages)
+        core.head_moved(messages)
         if core.at_end:
             self.hub.waiting[self.lease] = self
         self._adapter.follow()
@@ -321,7 +321,7 @@ class SubscriptionEngine:
     def renewed(self) -> None:
         """A renewal has succeeded."""
         self.see_renewal(asyncio.get_running_loop().time())
-        if self.core.attention:
+        if self.core.attention or self.core.news:
             self._adapter.follow()
 
     def see_renewal(self, now: float) -> None:

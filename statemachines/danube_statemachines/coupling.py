@@ -55,6 +55,7 @@ class Coupling(Generic[T]):
     def catch_up(self, now: float) -> None:
         """Answer the machine's poll, and tell it the core's news, until neither has anything to say to the other."""
         machine, core = self.machine, self.core
+        decided = False
         while True:
             while self.asked:
                 self.asked = False
@@ -71,20 +72,20 @@ class Coupling(Generic[T]):
                 elif answer is not LATER:
                     self.message = answer
                     machine.polled(answer.offset)
-            if not core.attention:
-                return
-            core.attention = False
-            if core.wants_read:
-                self.read(now)
+            if core.attention:
+                core.attention = False
+                decided = True
+                if core.wants_read:
+                    self.read(now)
+            elif not core.news:
+                break
             news = core.take_news()
             if news == "poll":
                 self.asked = True
             elif news == "wake":
                 (machine.recover if self.exhausted and not machine.roster else machine.wake)(None)
-            if not self.asked and not core.attention:
-                break
-            core.attention = True  # what has been decided so far is still to be written
-        self.write(now)
+        if decided:
+            self.write(now)
 
     def time_is_up(self, now: float) -> None:
         """Time has passed the core's alarm or the machine's `due_at`."""

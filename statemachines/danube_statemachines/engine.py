@@ -7,8 +7,8 @@ Pure, like the machines. What storage answers comes in as events; what storage m
     3. `begin_write`  one write at a time, so that it carries all that the step decided; then `write_done`, `write_failed` or `fenced`
     4. `alarm`        when `tick` matters next
 
-`attention` says that any of these may have changed. On the path of a message `poll` and `settle` make one check each: `plain` says that nothing is
-out of the ordinary, and `_countdown` runs out when a settlement needs more than a new cursor.
+`attention` says that any of these may have changed, and `news` that there is some. On the path of a message `poll` and `settle` make one check each:
+`plain` says that nothing is out of the ordinary, and `_countdown` runs out when a settlement needs more than a new cursor.
 
 A *careful* engine follows an unclean end: it marks a message as sent, durably, before it answers with it, so that a message that kills its
 process is found and charged; an exhausted one was in nobody's hands. It stays careful for as many messages as could have been given out since the
@@ -271,7 +271,7 @@ class EngineCore(Generic[T]):
         """Write what is not durable yet."""
         self.ticket(now)
 
-    def head_moved(self, now: float, messages: Sequence[T] = ()) -> None:
+    def head_moved(self, messages: Sequence[T] = ()) -> None:
         """There is, or may be, more to read. `messages` moved the head, if they are at hand: when they are what comes next, nobody reads them again."""
         self._moved = True
         self.at_end = False
@@ -279,7 +279,7 @@ class EngineCore(Generic[T]):
             self.buffer.extend(messages)
             self.next_offset = messages[-1].offset + 1
             self.at_end = True
-        self._news(now)
+        self.news = True
 
     def read_begun(self) -> None:
         self.wants_read = self._moved = False

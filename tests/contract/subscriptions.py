@@ -316,7 +316,7 @@ def failed_write_forgotten(p: pytest.MonkeyPatch) -> None:
 
 @on_a_disk("News of the head wakes the machine.", "L1", "from here", faults=0)
 def head_moves_in_silence(p: pytest.MonkeyPatch) -> None:
-    def wrong(core: Core, now: float, messages: Any = ()) -> None:
+    def wrong(core: Core, messages: Any = ()) -> None:
         core._moved = True
         core.at_end = False
 

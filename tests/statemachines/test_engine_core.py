@@ -38,8 +38,8 @@ def test_a_moved_head_wakes() -> None:
     engine = stocked()
     assert engine.poll(0.0) is None
     assert engine.take_news() is None
-    engine.head_moved(1.0)
-    assert engine.attention
+    engine.head_moved()
+    assert engine.news
     assert engine.take_news() == "wake"
     assert engine.take_news() is None
 
@@ -48,7 +48,7 @@ def test_a_head_that_moves_while_nothing_is_read_is_not_the_end() -> None:
     engine = core()
     assert engine.poll(0.0) is LATER
     engine.read_begun()
-    engine.head_moved(0.0)
+    engine.head_moved()
     assert engine.take_news() == "poll"
     assert engine.poll(0.0) is LATER
     assert not engine.wants_read, "one is under way"

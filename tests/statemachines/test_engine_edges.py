@@ -42,7 +42,8 @@ def test_behind_the_bound_on_duplicates_the_cursor_is_written_at_once() -> None:
     for offset in (0, 50):
         assert engine.poll(0.0) == Entry(offset)
         engine.settle(offset, 0.0)
-    engine.head_moved(0.0)
+    engine.read_begun()
+    engine.read_done((), engine.next_offset, 0.0)
     assert engine.poll(0.0) is None
     assert engine.refused == "store"
     assert write(engine, 0.0) == Progress(50)
@@ -59,7 +60,7 @@ def test_a_paused_engine_at_the_end_of_the_log_is_paused() -> None:
 
 def test_a_head_that_moves_before_the_end_was_said_takes_it_back() -> None:
     engine = stocked()
-    engine.head_moved(0.0)
+    engine.head_moved()
     assert engine.poll(0.0) is LATER
     assert engine.wants_read
 
@@ -85,7 +86,7 @@ def test_time_that_changes_nothing_takes_no_news_away() -> None:
     engine = stocked(0, 1, rate_limit=1.0)
     assert engine.poll(0.0) == Entry(0)
     assert engine.poll(0.0) is None
-    engine.head_moved(0.0)
+    engine.head_moved()
     engine.tick(0.0)
     assert engine.take_news() == "wake"
 

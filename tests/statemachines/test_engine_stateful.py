@@ -75,6 +75,7 @@ class EngineRules(RuleBasedStateMachine):
 
     def follow(self, *, asked: bool = False) -> None:
         core = self.core
+        decided = False
         for _ in range(TURNS):
             if asked:
                 asked = False
@@ -84,22 +85,24 @@ class EngineRules(RuleBasedStateMachine):
                 elif answer is not LATER:
                     assert isinstance(answer, Entry | Resumed)
                     self.given(answer)
-            if not core.attention:
-                return
-            core.attention = False
-            if core.wants_read:
-                assert self.reading is None
-                core.read_begun()
-                self.reading = [Entry(offset) for offset in self.log if offset >= core.next_offset][:3]
+            if not core.attention and not core.news:
+                break
+            if core.attention:
+                core.attention = False
+                decided = True
+                if core.wants_read:
+                    assert self.reading is None
+                    core.read_begun()
+                    self.reading = [Entry(offset) for offset in self.log if offset >= core.next_offset][:3]
             news = core.take_news()
             asked = news == "poll" or (news == "wake" and self.idle)
             if asked:
                 assert self.in_hand is None
                 self.idle = False
-            if not asked and not core.attention:
-                break
         else:
             raise AssertionError("the core keeps its driver busy without anything happening")
+        if not decided:
+            return
         progress = core.begin_write(self.now)
         if progress is not None:
             assert self.writing is None, "one write at a time"
@@ -147,7 +150,7 @@ class EngineRules(RuleBasedStateMachine):
             self.log.append(self.head)
             self.head += 1
         if hasattr(self, "core"):
-            self.core.head_moved(self.now)
+            self.core.head_moved()
             self.follow()
 
     @precondition(lambda self: self.reading is not None)

@@ -103,7 +103,7 @@ class Coupled(Coupling[Entry], Recorder):
 
     def trigger(self, event: str, argument: Any = None) -> None:
         getattr(self.machine, event)(argument)
-        if self.asked or self.core.attention:
+        if self.asked or self.core.attention or self.core.news:
             self.catch_up(EARLY)
 
     @property

@@ -216,7 +216,7 @@ class SubscriptionEnvironment:
         yield self._at(world, process, "looks at the head", _look, fair=more and process.its("refused") == "end")
         if more and not process.its("buffer") and not process.reading:  # otherwise it is as good as a look
             come = [Entry(process.its("next_offset"))]
-            yield self._at(world, process, f"hears of message {come[0].offset}", _core(lambda core: core.head_moved(EARLY, come)))
+            yield self._at(world, process, f"hears of message {come[0].offset}", _core(lambda core: core.head_moved(come)))
         if process.letter:
             yield from self._letter(world, process, machine)
         if machine.state == BLOCKED:
@@ -363,7 +363,7 @@ def _core(event: Callable[[EngineCore[Entry]], None]) -> Callable[[Coupled, Step
     return act
 
 
-_look = _core(lambda core: core.head_moved(EARLY))
+_look = _core(lambda core: core.head_moved())
 
 
 # worlds
