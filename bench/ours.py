@@ -29,8 +29,6 @@ MANY_PUBLISHERS = "reliable exclusive, sqlite:, 100 publishers"
 
 BURST = 64
 """Messages handed to a non-reliable dispatcher before the consumers get a turn, as `Topic.publish` does it."""
-HEADER = 8
-"""Bytes of the payload that say when it was published, where that is wanted."""
 NAMES = count()
 """All that is in `memory:` is in one store, so names must differ."""
 
@@ -91,6 +89,7 @@ def _at_once(name: str, limit: str, consumers: int) -> None:
     @scenario(name, Group.AT_MOST_ONCE, messages=MANY, limit=limit)
     async def at_once(messages: int, folder: Path) -> AsyncIterator[Run]:
         make = Dispatcher.non_reliable_exclusive if consumers == 1 else Dispatcher.non_reliable_shared
+        published = [Message(PAYLOAD, offset=offset) for offset in range(messages)]  # a queue is handed what is there, too
 
         async def run() -> Result:
             async with make() as dispatcher:
@@ -107,9 +106,9 @@ def _at_once(name: str, limit: str, consumers: int) -> None:
                 tasks = [asyncio.create_task(work(box)) for box in boxes]
                 await asyncio.sleep(0)
                 with timed() as result:
-                    for offset in range(messages):
-                        dispatcher.dispatch_message(Message(PAYLOAD, offset=offset))
-                        if offset % BURST == 0:
+                    for message in published:
+                        dispatcher.dispatch_message(message)
+                        if message.offset % BURST == 0:
                             await asyncio.sleep(0)
                     while any(box.waiting() for box in boxes):
                         await asyncio.sleep(0)
@@ -124,7 +123,7 @@ _at_once(AT_ONCE_SHARED, LIMIT_C_SHARED, 4)
 
 
 def _publishing(name: str, group: Group, url: str, publishers: int, *, messages: int, limit: str, survives: Survives) -> None:
-    """Each publisher waits until its message is in the log before the next; one alone waits for its acknowledgement, too."""
+    """Each publisher waits until its message is in the log before the next; one alone waits for its acknowledgement, too, and is told how long it took."""
 
     @scenario(name, group, messages=messages, limit=limit, kill=survives, power=survives)
     async def publishing(messages: int, folder: Path) -> AsyncIterator[Run]:
@@ -132,31 +131,37 @@ def _publishing(name: str, group: Group, url: str, publishers: int, *, messages:
 
             async def run() -> Result:
                 subscription = f"s{next(NAMES)}"
+                acknowledged, began = 0, 0.0
                 latencies: list[float] = []
                 async with await topic.subscribe(subscription, start="latest") as opened, opened.consumer("worker") as consumer:
 
                     async def work() -> None:
+                        nonlocal acknowledged
                         async for delivery in consumer:
                             await delivery.ack()
-                            latencies.append(time.perf_counter() - int.from_bytes(delivery.message.payload[:HEADER]) / 1e9)
-                            if len(latencies) == messages:
+                            if publishers == 1:
+                                latencies.append(time.perf_counter() - began)
+                            acknowledged += 1
+                            if acknowledged == messages:
                                 return
 
                     async def publish(number: int) -> None:
                         for _ in range(number):
-                            await topic.publish(int(time.perf_counter() * 1e9).to_bytes(HEADER) + PAYLOAD[HEADER:])
+                            await topic.publish(PAYLOAD)
 
                     async def one_by_one() -> None:
+                        nonlocal began
                         for nth in range(messages):
-                            await publish(1)
-                            while len(latencies) <= nth:
+                            began = time.perf_counter()
+                            await topic.publish(PAYLOAD)
+                            while acknowledged <= nth:
                                 await asyncio.sleep(0)
 
                     with timed() as result:
                         task = asyncio.create_task(work())
                         await (one_by_one() if publishers == 1 else asyncio.gather(*(publish((messages + nth) // publishers) for nth in range(publishers))))
                         await task
-                result.messages, result.latencies = len(latencies), latencies
+                result.messages, result.latencies = acknowledged, latencies
                 await topic.unsubscribe(subscription)
                 return result
 

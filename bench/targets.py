@@ -24,7 +24,7 @@ from .ours import (
 from .peers import EMBEDDED
 from .start import HELP_RATIO, IMPORT_RATIO
 
-STUDIES: tuple[str, ...] = ("busy", "flat", "many", "start")
+STUDIES: tuple[str, ...] = ("busy", "choices", "flat", "layers", "many", "start")
 """Modules of this package that measure something of their own: those that have a `measure`."""
 NOISE = 1.2
 """What counts as equal: the best of a few rounds differ by as much on a machine that others use."""

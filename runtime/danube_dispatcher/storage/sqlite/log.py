@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from ...errors import StoreDamaged
-from ...messages import Message
+from ...messages import NO_ATTRIBUTES, Message
 from ..protocols import READ_BYTES, READ_MESSAGES, Batch, Watcher
 from ..rules import Watchers, frozen
-from .codec import decode, encode, insert, topic_seed
+from .codec import decode, encode, insert, new, topic_seed
 from .errors import translate
 from .schema import OFFSET_BITS
 from .writer import Append, Group, Writer
@@ -83,12 +83,13 @@ class SqliteLog:
     def announce(self, first: int, appends: Sequence[Append], published_at: float) -> None:
         if first > self.head:  # what other processes committed before
             self.move(first)
-        self.head = first + sum(append.count for append in appends)
+        self.head = first + sum([append.count for append in appends])
         if self._watchers:
-            topic, make = self.topic, Message._make
+            topic = self.topic
             messages = [message for append in appends for message in append.messages]
             committed = [
-                make((payload, key, frozen(attributes), topic, offset, published_at)) for offset, (payload, key, attributes, *_) in enumerate(messages, first)
+                new(Message, (message[0], message[1], frozen(message[2]) if message[2] else NO_ATTRIBUTES, topic, offset, published_at))
+                for offset, message in enumerate(messages, first)
             ]
             self._watchers.call(committed)
 
@@ -103,14 +104,15 @@ def insert_group(connection: sqlite3.Connection, group: Group, url: str, now: fl
     group.published_at = now
     values: list[object] = []
     for log, appends in group.logs.items():
-        count = sum(append.count for append in appends)
+        count = sum([append.count for append in appends])
         heads = connection.execute("UPDATE topics SET head = head + ? WHERE id = ? RETURNING head", (count, log.id)).fetchall()
         offset = heads[0][0] - count if heads else -1
         if offset < log.head:
             raise StoreDamaged(url, f"topic {log.topic} had {log.head} messages and now has fewer: a part of its file was lost or replaced; open it again")
+        first_row, seed = log.id << OFFSET_BITS, log.seed
         for append in appends:
             append.first = offset
             for message in append.messages:
-                values += ((log.id << OFFSET_BITS) + offset, encode(log.seed, offset, now, message))
+                values += (first_row + offset, encode(seed, offset, now, message))
                 offset += 1
     insert(connection, values)

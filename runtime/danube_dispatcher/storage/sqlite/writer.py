@@ -93,7 +93,10 @@ class Group:
     def add(self, job: Append | Call) -> None:
         self.jobs.append(job)
         if isinstance(job, Append):
-            self.logs.setdefault(job.log, []).append(job)
+            if job.log in self.logs:
+                self.logs[job.log].append(job)
+            else:
+                self.logs[job.log] = [job]
 
 
 class Hurried(asyncio.Future[T]):
@@ -147,13 +150,14 @@ class Writer:
     # ---- in the loop's thread ----
 
     def append(self, log: Log, messages: Sequence[Message]) -> asyncio.Future[Sequence[int]]:
-        append = Append(log, messages, self._loop.create_future() if self.outstanding or not self._turns.busy() else Hurried(self._hurry))
+        future = self._loop.create_future() if self.outstanding or not self._turns.busy() else Hurried(self._hurry)
+        append = Append(log, messages, future)
         self._count()
         if self._waiting or not self._room(append):
             self._waiting.append(append)
         else:
             self._hand(append)
-        return append.future
+        return future
 
     def call(self, run: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
