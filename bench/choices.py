@@ -18,7 +18,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from functools import partial, partialmethod
 from typing import Any, NamedTuple
@@ -54,7 +54,7 @@ async def backlog(topic: Topic, messages: int) -> tuple[float, float]:
     async with await topic.subscribe(subscription, start="earliest") as opened:
         result = await drain(opened, 1, messages)
     await topic.unsubscribe(subscription)
-    return _sound(result.messages, messages, result.cpu, result.seconds)
+    return sound(result.messages, messages, result.cpu, result.seconds)
 
 
 async def one_by_one(topic: Topic, messages: int) -> tuple[float, float]:
@@ -67,7 +67,7 @@ async def one_by_one(topic: Topic, messages: int) -> tuple[float, float]:
             passed += await (await anext(box)).ack()
         cpu, took = time.process_time() - cpu, time.perf_counter() - began
     await topic.unsubscribe(subscription)
-    return _sound(passed, messages, cpu, took)
+    return sound(passed, messages, cpu, took)
 
 
 async def publishing(topic: Topic, messages: int) -> tuple[float, float]:
@@ -81,10 +81,10 @@ async def publishing(topic: Topic, messages: int) -> tuple[float, float]:
     cpu, began = time.process_time(), time.perf_counter()
     await asyncio.gather(*(publish((messages + nth) // PUBLISHERS) for nth in range(PUBLISHERS)))
     cpu, took = time.process_time() - cpu, time.perf_counter() - began
-    return _sound(topic.head - head, messages, cpu, took)
+    return sound(topic.head - head, messages, cpu, took)
 
 
-def _sound(passed: int, messages: int, cpu: float, took: float) -> tuple[float, float]:
+def sound(passed: int, messages: int, cpu: float, took: float) -> tuple[float, float]:
     if passed < messages:
         raise RuntimeError(f"{passed} messages passed, not {messages}")
     return cpu / passed, took / passed
@@ -128,17 +128,17 @@ class Choice(NamedTuple):
 CHOICES: list[Choice] = []
 
 
-def choice(name: str, way: Way, *, tried: bool = False) -> Callable[[Callable[[], Iterator[None]]], None]:
+def choice(name: str, way: Way, *, tried: bool = False) -> Callable[[Callable[[], Generator[None]]], None]:
     """Register a function as a choice; what it says of itself stands in the table."""
 
-    def register(function: Callable[[], Iterator[None]]) -> None:
+    def register(function: Callable[[], Generator[None]]) -> None:
         CHOICES.append(Choice(name, way, tried, contextmanager(function)))
 
     return register
 
 
 @contextmanager
-def rewritten(owner: type, name: str, old: str, new: str) -> Iterator[None]:
+def rewritten(owner: type, name: str, old: str, new: str) -> Generator[None]:
     """A method with another text in one place."""
     function = inspect.getattr_static(owner, name)
     text = textwrap.dedent(inspect.getsource(function))
@@ -171,7 +171,7 @@ def stock() -> type[Reliable]:
 
 
 @contextmanager
-def written_out(inliner: type[Inliner], **attributes: object) -> Iterator[None]:
+def written_out(inliner: type[Inliner], **attributes: object) -> Generator[None]:
     """The generated machine, its text made by another inliner."""
     with patch.dict(linecache.cache), patch.object(declaration, "Inliner", inliner):
         lean = RELIABLE_EXCLUSIVE.written_out(observed=False)
@@ -180,14 +180,14 @@ def written_out(inliner: type[Inliner], **attributes: object) -> Iterator[None]:
 
 
 @choice("generated triggers", MEMORY)
-def generated_triggers() -> Iterator[None]:
+def generated_triggers() -> Generator[None]:
     """Each event is one function written out from the declared table; without, `transitions` looks up and calls each guard and action."""
     with patch.object(RELIABLE_EXCLUSIVE, "lean", stock()):
         yield
 
 
 @choice("guards and actions inlined", MEMORY)
-def inlined() -> Iterator[None]:
+def inlined() -> Generator[None]:
     """They stand in the generated functions as text; without, each is called."""
 
     class Calling(Inliner):
@@ -202,7 +202,7 @@ def inlined() -> Iterator[None]:
 
 
 @choice("a delivery's id is a plain tuple", MEMORY)
-def plain_tuple() -> Iterator[None]:
+def plain_tuple() -> Generator[None]:
     """Made once a message; without, it is a NamedTuple."""
 
     class Named(NamedTuple):
@@ -220,7 +220,7 @@ def plain_tuple() -> Iterator[None]:
 
 
 @choice("no observer, no telling", MEMORY)
-def no_observer() -> Iterator[None]:
+def no_observer() -> Generator[None]:
     """Only an observed machine tells what it does; without, an observer that does nothing is told of each transition and effect."""
 
     class Silent:
@@ -235,14 +235,14 @@ def no_observer() -> Iterator[None]:
 
 
 @choice("the plain path of catch_up", MEMORY)
-def plain_path() -> Iterator[None]:
+def plain_path() -> Generator[None]:
     """A message that is there is taken without asking the engine's core; without, each is polled for."""
     with rewritten(Coupling, "catch_up", "if core.plain and core.buffer:", "if False:"):
         yield
 
 
 @choice("ack() hands out the coroutine itself", MEMORY)
-def ack_is_no_coroutine() -> Iterator[None]:
+def ack_is_no_coroutine() -> Generator[None]:
     """Without, ack() is a coroutine that awaits another."""
 
     async def ack(self: Delivery) -> bool:
@@ -253,7 +253,7 @@ def ack_is_no_coroutine() -> Iterator[None]:
 
 
 @choice("one watchdog for all deadlines", MEMORY)
-def one_watchdog() -> Iterator[None]:
+def one_watchdog() -> Generator[None]:
     """A deadline is found late by a timer that is armed already; without, a timer of the loop is armed for each message, and cancelled."""
     send = ReliableAdapter.send
     timers: list[asyncio.TimerHandle] = []
@@ -271,7 +271,7 @@ def one_watchdog() -> Iterator[None]:
 
 
 @choice("nothing is logged on the path of a message", MEMORY)
-def no_log() -> Iterator[None]:
+def no_log() -> Generator[None]:
     """Without, each delivery is one line to the null device."""
     send, lines = ReliableAdapter.send, logging.getLogger("bench.line")
 
@@ -286,21 +286,21 @@ def no_log() -> Iterator[None]:
 
 
 @choice("the loop gets a turn now and then", MEMORY)
-def turns() -> Iterator[None]:
+def turns() -> Generator[None]:
     """A consumer takes up to 128 deliveries in a row; without, it yields to the event loop before each."""
     with patch.object(consumer, "TURN", 1), patch.object(consumer, "FIRST_TURN", 1):
         yield
 
 
 @choice("a batch is read at once", SQLITE)
-def batch() -> Iterator[None]:
+def batch() -> Generator[None]:
     """256 messages by one query; without, each message is read by one of its own."""
     with patch.dict(SqliteLog.read.__kwdefaults__, messages=1):
         yield
 
 
 @choice("a backlog is read in place", DISK)
-def in_place() -> Iterator[None]:
+def in_place() -> Generator[None]:
     """In the loop's own thread; without, each batch is read in another thread, and the loop is told."""
     read = SqliteLog.read
 
@@ -312,14 +312,14 @@ def in_place() -> Iterator[None]:
 
 
 @choice("the position is durable some time later", DISK)
-def debounced() -> Iterator[None]:
+def debounced() -> Generator[None]:
     """A crash repeats a few messages; without (`flush_interval=0`), each ack waits for the disk."""
     with patch.object(Topic, "subscribe", partialmethod(Topic.subscribe, flush_interval=0)):
         yield
 
 
 @choice("what is published here is handed over", LIVE)
-def handed_over() -> Iterator[None]:
+def handed_over() -> Generator[None]:
     """To a subscription that waits for it; without, it is told that there is more, and reads."""
     head_moved = SubscriptionEngine.head_moved
 
@@ -331,7 +331,7 @@ def handed_over() -> Iterator[None]:
 
 
 @choice("group commit", PUBLISH)
-def group_commit() -> Iterator[None]:
+def group_commit() -> Generator[None]:
     """All who wait share one write to the disk; without, each has its own."""
 
     def alone(self: Writer, job: Append | Call) -> tuple[Group, None, bool]:
@@ -344,14 +344,14 @@ def group_commit() -> Iterator[None]:
 
 
 @choice("a bigger batch, of 1,024", SQLITE, tried=True)
-def bigger_batch() -> Iterator[None]:
+def bigger_batch() -> Generator[None]:
     """A query for more messages at once."""
     with patch.dict(SqliteLog.read.__kwdefaults__, messages=1_024):
         yield
 
 
 @choice("the adapter puts into the box by itself", MEMORY, tried=True)
-def put_inlined() -> Iterator[None]:
+def put_inlined() -> Generator[None]:
     """One call less: Consumer.put written out in ReliableAdapter.send."""
     old = "self.boxes[delivery[1]].put(Delivery(self.message, delivery, self))"
     new = "box = self.boxes[delivery[1]]; box._box.append(Delivery(self.message, delivery, self)); box._waiter is None or box._wake()"
@@ -360,7 +360,7 @@ def put_inlined() -> Iterator[None]:
 
 
 @choice("a step of an ack written out", MEMORY, tried=True)
-def step_inlined() -> Iterator[None]:
+def step_inlined() -> Generator[None]:
     """Two calls less: begin and run written out in ReliableAdapter.ack_message."""
     old = "    self.run(self.machine.ack, delivery, self.begin())  # as `step` does it\n"
     new = """    if self._port is not None:
@@ -395,7 +395,7 @@ class Figure(NamedTuple):
 
 
 @asynccontextmanager
-async def topics(messages: int) -> AsyncIterator[Mapping[str, Topic]]:
+async def topics(messages: int) -> AsyncGenerator[Mapping[str, Topic]]:
     """By URL, each with a backlog."""
     with tempfile.TemporaryDirectory() as folder:
         async with (

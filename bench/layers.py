@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from fractions import Fraction
 from html import escape
@@ -75,7 +75,7 @@ class Place:
         self.seconds = 0.0
 
     @contextmanager
-    def timed(self) -> Iterator[None]:
+    def timed(self) -> Generator[None]:
         began = time.process_time()
         yield
         self.seconds = time.process_time() - began
@@ -244,7 +244,7 @@ PROBES: dict[str, Callable[[Place], Awaitable[int]]] = {
 
 
 @asynccontextmanager
-async def opened(messages: int) -> AsyncIterator[Place]:
+async def opened(messages: int) -> AsyncGenerator[Place]:
     """A place with a backlog in each store."""
     with tempfile.TemporaryDirectory() as folder:
         async with await Topic.open("memory:", f"/bench/t{next(NAMES)}") as memory, await Topic.open(f"sqlite:{folder}/layers.db", "/bench/t") as sqlite:
