@@ -19,7 +19,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from functools import partial, partialmethod
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -376,6 +376,42 @@ def step_inlined() -> Generator[None]:
         self._arm(now)
 """
     with rewritten(ReliableAdapter, "ack_message", old, new):
+        yield
+
+
+@choice("a settlement written out", MEMORY, tried=True)
+def settle_inlined() -> Generator[None]:
+    """One call less: EngineCore.settle written out in ReliableAdapter.settle."""
+    old = "    self.core.settle(offset, self.machine.now)  # as super() does, which would cost every message a call\n"
+    new = """    core = self.core
+    core.cursor = offset
+    core._countdown -= 1
+    if core._countdown <= 0:
+        core._settled(self.machine.now)
+"""
+    with rewritten(ReliableAdapter, "settle", old, new):
+        yield
+
+
+@choice("an exclusive machine asks nobody who is next", MEMORY, tried=True)
+def selection_inlined() -> Generator[None]:
+    """One call less: the order after a send, which of a single active consumer is what it was, is not asked of the selection."""
+
+    class Keeping(Inliner):
+        def action(self, name: str) -> list[str]:
+            return [line for line in super().action(name) if line != "self.roster = self.selection.served(self.roster, session)"]
+
+    with written_out(Keeping):
+        yield
+
+
+@choice("all of these calls less", MEMORY, tried=True)
+def all_inlined() -> Generator[None]:
+    """The four above together."""
+    with ExitStack() as stack:
+        for each in CHOICES:
+            if each.why.startswith(("One call less", "Two calls less")):
+                stack.enter_context(each.undo())
         yield
 
 

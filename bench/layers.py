@@ -16,14 +16,17 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from fractions import Fraction
 from html import escape
 from itertools import cycle, takewhile
 from pathlib import Path
+from sqlite3 import connect
 
 from danube_dispatcher import Consumer, Delivery, Message, Topic
-from danube_dispatcher.storage.protocols import Batch, TopicLog
+from danube_dispatcher.storage.protocols import READ_BYTES, READ_MESSAGES, Batch, TopicLog
+from danube_dispatcher.storage.sqlite.codec import decode
+from danube_dispatcher.storage.sqlite.log import SqliteLog
 from danube_statemachines import (
     RELIABLE_EXCLUSIVE,
     RELIABLE_SHARED,
@@ -51,7 +54,7 @@ ROUNDS, QUICK_ROUNDS = 15, 7
 CONSUMERS = 4
 """Of a shared subscription."""
 
-LOOP, SWITCH, CLOCK, MACHINE, CORE, DELIVERY, READ, REST = LAYERS = (
+LOOP, SWITCH, CLOCK, MACHINE, CORE, DELIVERY, READ, DECODE, REST = LAYERS = (
     "the consumer's loop and `await ack()`",
     "the switch to another task",
     "the clock, read once a step",
@@ -59,6 +62,7 @@ LOOP, SWITCH, CLOCK, MACHINE, CORE, DELIVERY, READ, REST = LAYERS = (
     "the engine's core: settle, poll",
     "making the Delivery",
     "reading the log, 256 messages at a time",
+    "checking and decoding a row",
     "the rest: the adapter's step",
 )
 PATHS = (EXCLUSIVE_MEMORY, EXCLUSIVE_SQLITE, SHARED_MEMORY)
@@ -69,9 +73,10 @@ Split = Mapping[str, float]
 class Place:
     """What the layers are measured on: a topic of each store with as many messages as a round passes."""
 
-    def __init__(self, messages: int, topics: Mapping[str, Topic]) -> None:
+    def __init__(self, messages: int, topics: Mapping[str, Topic], file: Path) -> None:
         self.messages = messages
         self.topics = topics
+        self.file = file
         self.seconds = 0.0
 
     @contextmanager
@@ -212,6 +217,23 @@ async def reading(place: Place, scheme: str) -> int:
     return start
 
 
+async def decoding(place: Place) -> int:
+    """What reading from SQLite does with the rows."""
+    log, passed = place.topics["sqlite:"].hub.log, 0
+    assert isinstance(log, SqliteLog)
+    with closing(connect(place.file)) as reader:
+        bodies = reader.execute("SELECT body FROM messages ORDER BY id").fetchall()
+    with place.timed():
+        while passed < place.messages:
+            rows = bodies[passed : passed + READ_MESSAGES]
+            passed += len(decode(log.seed, log.topic, range(passed, passed + len(rows)), rows, READ_BYTES, _not_left_out))
+    return passed
+
+
+def _not_left_out(offset: int) -> bytes:
+    raise AssertionError("each body is short enough to come with the others")
+
+
 async def _read(log: TopicLog, start: int) -> Batch:
     answer = log.read(start)
     return answer if isinstance(answer, Batch) else await answer
@@ -237,6 +259,7 @@ PROBES: dict[str, Callable[[Place], Awaitable[int]]] = {
     "delivery": making,
     "read memory:": lambda place: reading(place, "memory:"),
     "read sqlite:": lambda place: reading(place, "sqlite:"),
+    "decode": decoding,
     EXCLUSIVE_MEMORY: lambda place: whole(place, "memory:", "exclusive", 1),
     EXCLUSIVE_SQLITE: lambda place: whole(place, "sqlite:", "exclusive", 1),
     SHARED_MEMORY: lambda place: whole(place, "memory:", "shared", CONSUMERS),
@@ -247,10 +270,11 @@ PROBES: dict[str, Callable[[Place], Awaitable[int]]] = {
 async def opened(messages: int) -> AsyncGenerator[Place]:
     """A place with a backlog in each store."""
     with tempfile.TemporaryDirectory() as folder:
-        async with await Topic.open("memory:", f"/bench/t{next(NAMES)}") as memory, await Topic.open(f"sqlite:{folder}/layers.db", "/bench/t") as sqlite:
+        file = Path(folder, "layers.db")
+        async with await Topic.open("memory:", f"/bench/t{next(NAMES)}") as memory, await Topic.open(f"sqlite:{file}", "/bench/t") as sqlite:
             for topic in (memory, sqlite):
                 await topic.publish_many([PAYLOAD] * messages)
-            yield Place(messages, {"memory:": memory, "sqlite:": sqlite})
+            yield Place(messages, {"memory:": memory, "sqlite:": sqlite}, file)
 
 
 async def rounds(messages: int, number: int) -> dict[str, float]:
@@ -281,7 +305,8 @@ def split(best: Mapping[str, float]) -> dict[str, Split]:
             MACHINE: alone["machine, shared" if shared else "machine, exclusive"],
             CORE: alone["core"],
             DELIVERY: alone["delivery"],
-            READ: best["read sqlite:" if path == EXCLUSIVE_SQLITE else "read memory:"],
+            READ: best["read sqlite:"] - best["decode"] if path == EXCLUSIVE_SQLITE else best["read memory:"],
+            DECODE: best["decode"] if path == EXCLUSIVE_SQLITE else 0.0,
         }
         found[path] = {**layers, REST: best[path] - sum(layers.values())}
     return found
@@ -332,7 +357,7 @@ def tables(splits: Mapping[str, Split]) -> str:
 
 
 WIDTH, NAME, RIGHT, BAR, TOP, LINE = 960, 210, 70, 30, 44, 52
-COLOURS = ("#0a7ea4", "#5b4bb5", "#6e7781", "#1a7f5a", "#7a9a2e", "#b7791f", "#b4532a", "#8c959f")
+COLOURS = ("#0a7ea4", "#5b4bb5", "#6e7781", "#1a7f5a", "#7a9a2e", "#b7791f", "#b4532a", "#9c3d6e", "#59636e")
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #24292f } .title { font-size: 14px; font-weight: 600 } .in { fill: #fff }
 @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .in { fill: #fff } }"""
