@@ -87,11 +87,10 @@ CODE: dict[str, dict[str, str]] = {
         "advanced: new.cursor >= saved.cursor → new.cursor > saved.cursor": "what is held lies above the cursor that it comes with",
     },
     "danube_dispatcher.adapter": {
-        "ReliableAdapter._arm: without self._alarm = alarm": "only the pace: the same alarm is set again",
         "ReliableAdapter._take_leave: delivery is not None and delivery[1] == consumer.session…→ delivery is not None and (not consumer.waiting())": (
             "who does not hold the delivery has not taken it, whatever is said: the machine asks for both"
         ),
-        "ReliableAdapter.ack_message: self.core.plain or not self.core.strict or await self.engine.durable() → not self.core.strict or…": "only the pace",
+        "ReliableAdapter.ack_message: self.core.plain or not…→ not self.core.doubtful(self.machine.now) or await self.engine.durable()": "only the pace",
     },
     "danube_dispatcher.consumer": {
         "Consumer.__aenter__: False → True": "it has taken nothing yet for which it could be blamed",
@@ -119,13 +118,14 @@ CODE: dict[str, dict[str, str]] = {
         "EngineCore.refusal: self._tokens(now) < 1 - 1e-09 → …": "the tolerance is for rounding",
         "EngineCore.alarm: self.refused == 'throttled' and self.rate_limit is not None → self.refused == 'throttled'": "nothing else throttles",
         "EngineCore.poll: without self.owed = False": "whoever is told to repeat a poll owes none by then",
-        "EngineCore.poll: self.refused is None and (not self.buffer) and self.at_end → self.refused is None and self.at_end": "no read before all is out",
         "EngineCore.poll: without self._judge(now)": "only the pace: the long way gives the same answers",
         "EngineCore.poll: self.held is not None and self.returning → self.returning": "what returns is held",
         "EngineCore.begin_write: 1 → 0": "the next settlement looks closer either way",
         "EngineCore.end: held.attempt or held.failures → held.attempt": "what was charged was sent",
         "EngineCore._write_soon: self.write_due is None or not self.write_failures or self.write_due < now → …": "what was due is due",
-        "EngineCore._judge: self.rate_limit is None and…(not self.strict) and (self.refusal(now) is None)": "the bound is counted anyhow",
+        "EngineCore._judge: self.held is None and…→ self.held is None and self.rate_limit is None and (not self.strict) and (self.refusal(now) is None)": (
+            "the bound is counted anyhow"
+        ),
         "EngineCore._judge: not self.write_failures → self.write_failures": "the bound is counted anyhow",
         "EngineCore.save_failure: without self._judge(now)": "nothing is polled before the next settlement, which judges",
         "EngineCore._sends: 0 → …": "asked only while something is held",

@@ -12,7 +12,7 @@ import processes
 from danube_dispatcher import FailurePolicy
 from danube_dispatcher.clock import LEASE, RENEWAL
 from danube_dispatcher.errors import Fenced, SubscriptionOwned
-from danube_dispatcher.virtual_time import advance
+from danube_dispatcher.virtual_time import VirtualLoop, advance
 from delivering import join, publish, take
 from faults import TROUBLE
 from processes import Machine, faults_of, owner
@@ -61,3 +61,15 @@ async def test_the_ack_deadline_of_a_message_whose_read_took_long_is_kept(machin
     await advance(3.0)
     assert not delivery.open
     assert await delivery.ack() is False
+
+
+async def test_a_handler_that_blocks_the_loop_past_its_deadline_is_late_although_no_timer_could_fire(machine: Machine) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    topic, subscription, consumer = await owner(machine, "ab", policy=FailurePolicy(ack_timeout=5.0))
+    assert await (await take(consumer)).ack()
+    delivery = await take(consumer)
+    loop.work(5.1)
+    assert await delivery.ack() is False
+    assert subscription.status().counts.failures == 1
+    await topic.close()
