@@ -292,10 +292,19 @@ def turns() -> Generator[None]:
         yield
 
 
-@choice("a batch is read at once", SQLITE)
+@choice("256 messages are read at once", SQLITE)
 def batch() -> Generator[None]:
-    """256 messages by one query; without, each message is read by one of its own."""
+    """By one query; without, each message is read by one of its own."""
     with patch.dict(SqliteLog.read.__kwdefaults__, messages=1):
+        yield
+
+
+@choice("a batch is fetched in one call", SQLITE)
+def one_call() -> Generator[None]:
+    """SQLite steps through the rows within one call; without, each row is fetched by one of its own."""
+    old = "store.reader.execute(_RUN, (share, first_row + start, first_row + stop)).fetchall()"
+    new = "[*iter(store.reader.execute(_RUN, (share, first_row + start, first_row + stop)).fetchone, None)]"
+    with rewritten(SqliteLog, "read", old, new):
         yield
 
 
