@@ -15,11 +15,9 @@ import linecache
 import logging
 import os
 import sys
-import tempfile
 import textwrap
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial, partialmethod
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -32,11 +30,11 @@ from danube_dispatcher.storage.sqlite.writer import Append, Call, Group, Writer
 from danube_statemachines import RELIABLE_EXCLUSIVE, Coupling, DeliveryId, Reliable, declaration
 from danube_statemachines.inlining import Inliner
 
-from .layers import PAGE
+from .layers import PAGE, opened
 from .ours import NAMES, drain
 from .report import put, table
 from .rows import Row, study
-from .scenarios import PAYLOAD
+from .scenarios import PAYLOAD, Result, timed
 
 BEGIN, END = "<!-- begin: choices -->", "<!-- end: choices -->"
 MESSAGES, QUICK_MESSAGES = 10_000, 2_000
@@ -45,32 +43,31 @@ ROUNDS, QUICK_ROUNDS = 9, 5
 PUBLISHERS = 100
 
 
-# the ways of a message; each passes at least so many, and returns the seconds that one took: (of CPU, by the clock)
+# the ways of a message; each passes at least so many
 
 
-async def backlog(topic: Topic, messages: int) -> tuple[float, float]:
+async def backlog(topic: Topic, messages: int) -> Result:
     """Deliver and acknowledge what is there."""
     subscription = f"s{next(NAMES)}"
     async with await topic.subscribe(subscription, start="earliest") as opened:
         result = await drain(opened, 1, messages)
     await topic.unsubscribe(subscription)
-    return sound(result.messages, messages, result.cpu, result.seconds)
+    return result
 
 
-async def one_by_one(topic: Topic, messages: int) -> tuple[float, float]:
+async def one_by_one(topic: Topic, messages: int) -> Result:
     """Publish, deliver, acknowledge."""
-    subscription, passed = f"s{next(NAMES)}", 0
+    subscription = f"s{next(NAMES)}"
     async with await topic.subscribe(subscription) as opened, opened.consumer("c") as box:
-        cpu, began = time.process_time(), time.perf_counter()
-        for _ in range(messages):
-            await topic.publish(PAYLOAD)
-            passed += await (await anext(box)).ack()
-        cpu, took = time.process_time() - cpu, time.perf_counter() - began
+        with timed() as result:
+            for _ in range(messages):
+                await topic.publish(PAYLOAD)
+                result.messages += await (await anext(box)).ack()
     await topic.unsubscribe(subscription)
-    return sound(passed, messages, cpu, took)
+    return result
 
 
-async def publishing(topic: Topic, messages: int) -> tuple[float, float]:
+async def publishing(topic: Topic, messages: int) -> Result:
     """By many publishers, each of whom waits until its message is durable."""
     head = topic.head
 
@@ -78,24 +75,18 @@ async def publishing(topic: Topic, messages: int) -> tuple[float, float]:
         for _ in range(number):
             await topic.publish(PAYLOAD)
 
-    cpu, began = time.process_time(), time.perf_counter()
-    await asyncio.gather(*(publish((messages + nth) // PUBLISHERS) for nth in range(PUBLISHERS)))
-    cpu, took = time.process_time() - cpu, time.perf_counter() - began
-    return sound(topic.head - head, messages, cpu, took)
-
-
-def sound(passed: int, messages: int, cpu: float, took: float) -> tuple[float, float]:
-    if passed < messages:
-        raise RuntimeError(f"{passed} messages passed, not {messages}")
-    return cpu / passed, took / passed
+    with timed() as result:
+        await asyncio.gather(*(publish((messages + nth) // PUBLISHERS) for nth in range(PUBLISHERS)))
+    result.messages = topic.head - head
+    return result
 
 
 class Way(NamedTuple):
     """Of a message."""
 
     title: str
-    url: str
-    run: Callable[[Topic, int], Awaitable[tuple[float, float]]]
+    scheme: str
+    run: Callable[[Topic, int], Awaitable[Result]]
     part: int = 1
     """It passes so much less of the messages."""
     disk: bool = False
@@ -103,10 +94,10 @@ class Way(NamedTuple):
 
 
 MEMORY = Way("backlog, memory:", "memory:", backlog)
-SQLITE = Way("backlog, sqlite:", "sqlite:{}", backlog)
-DISK = Way("backlog, sqlite:, by the clock", "sqlite:{}", backlog, 10, True)
+SQLITE = Way("backlog, sqlite:", "sqlite:", backlog)
+DISK = Way("backlog, sqlite:, by the clock", "sqlite:", backlog, 10, True)
 LIVE = Way("publish, deliver, ack, memory:", "memory:", one_by_one, 2)
-PUBLISH = Way(f"{PUBLISHERS} publishers, sqlite:, by the clock", "sqlite:{}", publishing, 10, True)
+PUBLISH = Way(f"{PUBLISHERS} publishers, sqlite:, by the clock", "sqlite:", publishing, 10, True)
 
 
 # the choices
@@ -439,19 +430,6 @@ class Figure(NamedTuple):
         return self.without / self.with_it
 
 
-@asynccontextmanager
-async def topics(messages: int) -> AsyncGenerator[Mapping[str, Topic]]:
-    """By URL, each with a backlog."""
-    with tempfile.TemporaryDirectory() as folder:
-        async with (
-            await Topic.open("memory:", f"/bench/t{next(NAMES)}") as memory,
-            await Topic.open(f"sqlite:{folder}/choices.db", "/bench/t") as sqlite,
-        ):
-            for topic in (memory, sqlite):
-                await topic.publish_many([PAYLOAD] * messages)
-            yield {"memory:": memory, "sqlite:{}": sqlite}
-
-
 async def compared(messages: int, rounds: int, choices: Sequence[Choice] = CHOICES) -> list[Figure]:
     """The best of interleaved rounds of each choice and of each way as it is, after one that does not count."""
     ways = dict.fromkeys(each.way for each in choices)
@@ -460,10 +438,12 @@ async def compared(messages: int, rounds: int, choices: Sequence[Choice] = CHOIC
     async def once(subject: Way | Choice, way: Way) -> None:
         number = max(messages // way.part, PUBLISHERS)
         gc.collect()
-        cpu, took = await way.run(found[way.url], number)
-        best[subject] = min(best.get(subject, float("inf")), took if way.disk else cpu)
+        result = await way.run(place.topics[way.scheme], number)
+        if result.messages < number:
+            raise RuntimeError(f"{way.title}: {result.messages} messages passed, not {number}")
+        best[subject] = min(best.get(subject, float("inf")), (result.seconds if way.disk else result.cpu) / result.messages)
 
-    async with topics(messages) as found:
+    async with opened(messages) as place:
         for nth in range(rounds + 1):
             if nth == 1:
                 best.clear()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import FunctionType
 from unittest.mock import patch
@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from bench.choices import CHOICES, Choice, Figure, Way, compared, rewritten
 from bench.layers import LAYERS, LOOP, PATHS, PROBES, REST, SWITCH, opened, split
+from bench.scenarios import Result
 
 from bench import choices, layers, report
 from danube_dispatcher.adapter import ReliableAdapter
@@ -62,10 +63,10 @@ async def test_a_layer_passes_as_many_messages_as_it_says(name: str) -> None:
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
 async def test_without_a_choice_messages_pass_and_afterwards_the_product_is_as_before(choice: Choice) -> None:
     async def passes() -> None:
-        async with choices.topics(FEW) as topics:
-            cpu, took = await choice.way.run(topics[choice.way.url], FEW // 4)
-            assert cpu >= 0
-            assert took > 0
+        async with opened(FEW) as place:
+            result = await choice.way.run(place.topics[choice.way.scheme], FEW // 4)
+            assert result.messages >= FEW // 4
+            assert result.seconds > 0
 
     await passes()  # some modules are imported when they are first used
     before = product()
@@ -82,8 +83,12 @@ async def test_a_message_that_does_not_arrive_is_noticed() -> None:
 
     with patch.dict(PROBES, {"lossy": lossy}), pytest.raises(RuntimeError, match="lossy: 9 messages passed, not 10"):
         await layers.rounds(10, 0)
-    with pytest.raises(RuntimeError, match="9 messages passed, not 10"):
-        choices.sound(9, 10, 1.0, 1.0)
+
+    async def run(*_: object) -> Result:
+        return Result(99)
+
+    with pytest.raises(RuntimeError, match="a way: 99 messages passed, not 100"):
+        await compared(100, 0, [Choice("a choice", Way("a way", "memory:", run), False, nullcontext)])
 
 
 async def test_a_patch_that_stays_is_noticed() -> None:
@@ -98,16 +103,12 @@ def test_code_that_is_not_there_cannot_be_rewritten() -> None:
 
 
 async def test_the_best_round_of_each_counts_and_the_first_does_not() -> None:
-    took = iter([9.0, 90.0, 2.0, 30.0, 4.0, 8.0])
+    took = iter([900.0, 9000.0, 200.0, 3000.0, 400.0, 800.0])
 
-    async def run(*_: object) -> tuple[float, float]:
-        return next(took), 0.0
+    async def run(*_: object) -> Result:
+        return Result(100, cpu=next(took))
 
-    @contextmanager
-    def nothing() -> Generator[None]:
-        yield
-
-    choice = Choice("a choice", Way("a way", "memory:", run), False, nothing)
+    choice = Choice("a choice", Way("a way", "memory:", run), False, nullcontext)
     (figure,) = await compared(100, 2, [choice])
     assert (figure.with_it, figure.without, figure.factor) == (2.0, 8.0, 4.0)
 
