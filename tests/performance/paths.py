@@ -66,7 +66,7 @@ def _non_reliable(make: Callable[[], Dispatcher], consumers: int) -> Walk:
     return walk
 
 
-def _never(turns: Turns) -> bool:
+def never(turns: Turns) -> bool:
     """A loop that is not busy, whatever the clock says of it."""
     return False
 
@@ -77,7 +77,7 @@ def _publish(url: str) -> Walk:
             loop = asyncio.get_running_loop()
             assert isinstance(loop, VirtualLoop)
             asked, loop.busy[:] = loop.busy[:], [lambda: True]  # without asking the store, as often as the loop happens to wait for it
-            with patch.object(Turns, "busy", _never):
+            with patch.object(Turns, "busy", never):
                 while not window.over:
                     await topic.publish(PAYLOAD)
                     window.passed()
