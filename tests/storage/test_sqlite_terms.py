@@ -107,6 +107,23 @@ async def test_one_of_many_can_be_run_out(open_file: Open, clock: Clock, written
     assert await store.renew(leases, seconds=10.0) == set(leases) - {one}
 
 
+@pytest.mark.parametrize("alone", [True, False])
+async def test_whatever_else_was_run_out_many_share_a_term_in_the_end(open_file: Open, written: list[int], alone: bool) -> None:
+    """What was run out keeps its term until somebody takes it, which may be never."""
+    store = await open_file()
+    leases: dict[Lease, str | None] = {} if alone else await taken(store, 1)
+    await store.topic(TOPIC, create=True)
+    abandoned = await take(store, "abandoned")
+    await store.renew({**leases, abandoned: None}, seconds=10.0)
+    await store.renew({abandoned: None}, seconds=0.0)
+    leases.update(await taken(store, 50) if alone else {await take(store, "more"): None})
+    await store.renew(leases, seconds=10.0)
+    del written[:]
+    assert await store.renew(leases, seconds=10.0) == set(leases)
+    assert written == [1]
+    assert {row.subscription for row in await store.rows() if row.until <= store.now()} == {"abandoned"}
+
+
 async def test_a_stamp_goes_on_from_one_term_to_the_next(open_file: Open, clock: Clock) -> None:
     stamps: list[int] = []
     first, second, waiter = [await open_file() for _ in range(3)]

@@ -112,7 +112,7 @@ class Leases:
             known = self._sharing(connection, known)
             named = known.epochs & epochs
             others = known.epochs - epochs
-            if len(others) > len(named):
+            if len(others) > len(epochs):
                 alive: Collection[int] = self._renew_apart(connection, epochs, until)
             else:
                 self._leave(connection, others)
