@@ -10,7 +10,7 @@ from typing import Protocol
 from .clock import NEVER
 from .errors import StoreError
 from .messages import Message
-from .storage.protocols import Batch, Lease, Store, TopicLog
+from .storage.protocols import READ_BYTES, Batch, Lease, Store, TopicLog
 
 CATCH_UP = 4096
 """Messages of other processes that are handed to non-reliable subscriptions in a row before the event loop gets a turn."""
@@ -155,6 +155,8 @@ class Hub:
                 self._catch_up()
         if self.waiting:
             waiting, self.waiting = self.waiting, {}
+            if len(messages) > 1 and sum([len(message[0]) for message in messages]) > READ_BYTES:
+                messages = ()  # a commit takes more than may be read ahead
             for engine in waiting.values():
                 engine.head_moved(messages)
 

@@ -140,6 +140,19 @@ async def test_read_ahead_is_bounded_in_bytes_though_never_below_one_message(mac
     assert ahead == [1, 0, 0, 0, 0]
 
 
+async def test_what_is_published_while_it_waits_is_bounded_like_what_it_reads(machine: Machine) -> None:
+    topic = await filled(machine, 1)
+    subscription = await topic.subscribe("s", start="earliest")
+    consumer = await join(subscription, "c")
+    await settle_next(consumer)
+    half = bytes(READ_BYTES // 2)
+    await topic.publish_many([half] * 5)
+    ahead = len(core_of(subscription).buffer)
+    assert await settle_next(consumer, 5) == [1, 2, 3, 4, 5]
+    await topic.publish_many([half, half])
+    assert (ahead, len(core_of(subscription).buffer)) == (1, 1)
+
+
 async def test_a_gap_in_the_offsets_freezes_nothing(machine: Machine) -> None:
     topic = await filled(machine, 8)
     log_of(topic).hidden = {0, 3, 4, 7}
