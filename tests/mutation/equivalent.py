@@ -117,6 +117,7 @@ CODE: dict[str, dict[str, str]] = {
         "EngineCore.returning: 0 → 1 (2)": "what was charged was sent",
         "EngineCore.refusal: self._tokens(now) < 1 - 1e-09 → …": "the tolerance is for rounding",
         "EngineCore.alarm: self.refused == 'throttled' and self.rate_limit is not None → self.refused == 'throttled'": "nothing else throttles",
+        "EngineCore.head_moved: without self.at_end = True": "only the pace: the end is looked at once more",
         "EngineCore.poll: without self.owed = False": "whoever is told to repeat a poll owes none by then",
         "EngineCore.poll: without self._judge(now)": "only the pace: the long way gives the same answers",
         "EngineCore.poll: self.held is not None and self.returning → self.returning": "what returns is held",
