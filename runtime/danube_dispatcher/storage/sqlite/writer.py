@@ -150,7 +150,7 @@ class Writer:
     # ---- in the loop's thread ----
 
     def append(self, log: Log, messages: Sequence[Message]) -> asyncio.Future[Sequence[int]]:
-        future = self._loop.create_future() if self.outstanding or not self._turns.busy() else Hurried(self._hurry)
+        future: asyncio.Future[Sequence[int]] = self._loop.create_future() if self.outstanding or not self._turns.busy() else Hurried(self._hurry)
         append = Append(log, messages, future)
         self._count()
         if self._waiting or not self._room(append):
