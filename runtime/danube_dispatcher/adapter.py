@@ -195,6 +195,7 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
         """Wait until something out of the ordinary has happened."""
         if self._change is None:
             self._change = asyncio.get_running_loop().create_future()
+        self.core.attention = True  # the next step is one, whatever it is
         await asyncio.wait([self._change], timeout=timeout)
 
     def _changed(self) -> None:

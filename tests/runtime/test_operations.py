@@ -106,6 +106,25 @@ async def test_draining_waits_for_redeliveries_too(machine: Machine) -> None:
     assert await draining == ()
 
 
+async def test_a_drain_ends_with_the_last_message_although_it_was_resumed_meanwhile(machine: Machine) -> None:
+    topic = await machine.topic()
+    subscription = await topic.subscribe("s", flush_interval=3600.0)
+    consumer = await join(subscription, "c")
+    await settle()
+    await topic.publish_many([b"a", b"b", b"c"])
+    first = await take(consumer)
+    draining = asyncio.create_task(subscription.drain())
+    await settle()
+    await subscription.resume()
+    await first.ack()
+    for _ in range(2):
+        await settle()
+        await (await take(consumer)).ack()
+    await settle()
+    assert draining.done()
+    assert draining.result() == ()
+
+
 async def test_a_drain_that_runs_out_of_time_is_no_error_and_says_what_is_left(machine: Machine) -> None:
     _, subscription, consumer = await started(machine)
     await (await take(consumer)).nack()
