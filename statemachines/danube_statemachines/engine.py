@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
+from operator import attrgetter
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar, final
 
 from .progress import Held, Progress
@@ -364,11 +365,13 @@ class EngineCore(Generic[T]):
     # everything as one hashable value
 
     def snapshot(self) -> tuple[Hashable, ...]:
-        return tuple(tuple(self.buffer) if field == "buffer" else getattr(self, field) for field in self.state)
+        values: tuple[Hashable, ...] = _values(self)
+        return (*values[:_BUFFER], tuple(self.buffer), *values[_BUFFER + 1 :])
 
     def restore(self, snapshot: tuple[Any, ...], now: float) -> None:
         for field, value in zip(self.state, snapshot, strict=True):
-            setattr(self, field, deque(value) if field == "buffer" else value)
+            setattr(self, field, value)
+        self.buffer = deque(snapshot[_BUFFER])
         attention = self.attention
         self._judge(now)
         self.attention = attention
@@ -409,3 +412,7 @@ class EngineCore(Generic[T]):
     def _tokens(self, now: float) -> float:
         assert self.rate_limit is not None
         return min(self.burst, self.tokens + (now - self.refilled_at) * self.rate_limit)
+
+
+_values = attrgetter(*EngineCore.state)
+_BUFFER = EngineCore.state.index("buffer")

@@ -43,7 +43,9 @@ def same_process(process: Process, epoch: int) -> Hashable:
         return now, same_progress(process.last)
     state, roster, offset, attempt, failures, _, delivery, _, due_at = process.machine
     holder = delivery and places(roster)(delivery[1])
-    core = [same(value) for same, value in zip(SAME, process.core, strict=True)]
+    core = list(process.core)
+    for field, same in _ALIKE:
+        core[field] = same(core[field])
     held: Held | None = process.its("held")
     core[CORE["held"]] = _held(held, announced=held is not None and held.sent and offset is None)
     if not process.reading:
@@ -66,10 +68,6 @@ def _outlived(process: Process) -> Hashable:
     return state, len(roster), offset, failures, delivery and places(roster)(delivery[1]), process.taken, process.letter
 
 
-def _itself(value: Hashable) -> Hashable:
-    return value
-
-
 ALIKE: dict[str, Callable[[Any], Hashable]] = {
     "durable": same_progress,
     "writing": same_progress,
@@ -79,5 +77,5 @@ ALIKE: dict[str, Callable[[Any], Hashable]] = {
     "write_failures": bool,
     "read_failures": lambda _: None,
 }
-SAME = [ALIKE.get(field, _itself) for field in CORE]
-"""For each field of a core, what of it counts."""
+"""What of a core's field counts; of all others their value does."""
+_ALIKE = [(CORE[field], same) for field, same in ALIKE.items()]
