@@ -125,12 +125,9 @@ class Consumer:
 
     def offer(self, delivery: Delivery) -> bool:
         """Put it in, if there is room."""
-        box = self._box
-        if len(box) >= self.capacity:
+        if len(self._box) >= self.capacity:
             return False
-        box.append(delivery)
-        if self._waiter is not None:
-            self._wake()
+        self.put(delivery)
         return True
 
     def waiting(self) -> int:

@@ -189,7 +189,7 @@ class Dispatcher(Closable):
     def _unchecked_adapter(self) -> ReliableAdapter | NonReliableAdapter:
         """For what looks by itself whether a step is under way."""
         self._context.check()
-        if self._closing is not None or self._failure is not None:
+        if self.ended:
             raise self._closed()
         if self._adapter is None:
             raise UsageError(f"{self._context.what} is not open yet; await ready() first")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -53,13 +52,6 @@ async def test_a_message_to_one_of_many_consumers_is_as_many_calls(kind: str, fe
 
 
 # ---- backlog ----
-
-
-@pytest.fixture(params=["memory:", "sqlite:{}"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    place = await Place.open(request.param.format(tmp_path / "flat.db"))
-    yield place
-    await place.close()
 
 
 async def filled(place: Place, messages: int) -> Topic:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -22,13 +20,6 @@ from performance.paths import never
 FEW, MANY = 20, 200
 EACH = 8 << 10
 """Bytes that an idle subscription may take."""
-
-
-@pytest.fixture(params=["memory:", "sqlite:{}"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    place = await Place.open(request.param.format(tmp_path / "many.db"))
-    yield place
-    await place.close()
 
 
 async def subscribed(topic: Topic, names: range) -> None:
