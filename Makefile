@@ -6,13 +6,13 @@ MINUTES ?= 10
 SEED ?= 1
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check diagrams wheel wheel-test format campaign mutation cross-check bench bench-quick
+.PHONY: demo test lint check diagrams docs wheel wheel-test browser-test format campaign mutation cross-check bench bench-quick
 
 demo: $(READY)
 	$(BIN)/danube-dispatcher demo
 
 test: $(READY)
-	$(BIN)/pytest -q -m "not packaging"
+	$(BIN)/pytest -q -m "not packaging and not browser"
 
 lint: $(READY)
 	$(BIN)/ruff format --check
@@ -30,11 +30,19 @@ format: $(READY)
 diagrams: $(READY)
 	$(BIN)/python diagrams/draw.py
 
+# the site, into site/; a broken link or reference fails
+docs: $(READY) $(VENV)/docs/.ready
+	$(BIN)/python docs/site.py
+
 wheel: $(READY)
 	$(BIN)/python -m build
 
 wheel-test: $(READY)
 	$(BIN)/pytest -q -m packaging
+
+# the live page in a headless browser; needs Chromium (Debian: apt-get install chromium)
+browser-test: $(VENV)/browser/.ready
+	$(VENV)/browser/bin/pytest -q -m browser
 
 # simulation, kills, stops, power cuts and failing calls, for so many minutes: make campaign MINUTES=30 SEED=1
 campaign: $(READY)
