@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import count
-from typing import Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from danube_statemachines import (
     Coupling,
@@ -56,11 +56,35 @@ class Adapter(Generic[M]):
     machine: M
     message: Message
 
-    def __init__(self, port: ObservedPort | None) -> None:
+    def __init__(self, declaration: Declaration[M]) -> None:
         self.boxes: dict[int, Consumer] = {}
         self.counts = Counts()
+        self._declaration: Declaration[M] = declaration
         self._sessions = count(1)
-        self._port = port
+        self._port: ObservedPort | None = None
+        """Between the machine and this, while somebody watches."""
+
+    def add_observer(self, observer: Observer) -> None:
+        self.check()
+        if self._port is None:
+            self._port = ObservedPort(self._declaration.title, cast("ReliablePort | NonReliablePort", self))
+            self._become(self._declaration.observed, self._port)
+        if observer not in self._port.observers:
+            self._port.observers += (observer,)
+
+    def remove_observer(self, observer: Observer) -> None:
+        self.check()
+        if self._port is not None:
+            self._port.observers = tuple(other for other in self._port.observers if other is not observer)
+            if not self._port.observers:
+                self._port = None
+                self._become(self._declaration.lean, self)
+
+    def _become(self, kind: type[M], port: Any) -> None:
+        """The two classes of a declaration have the same attributes: what the machine holds stays."""
+        machine: Any = self.machine
+        machine.__class__ = kind
+        machine.port = port
 
     def find(self, name: str) -> Consumer | None:
         return next((box for box in self.boxes.values() if box.name == name), None)
@@ -137,12 +161,10 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
     def __init__(
         self, declaration: Declaration[Reliable], engine: SubscriptionEngine, observer: Observer | None, policy: FailurePolicy, watchdog: Watchdog
     ) -> None:
-        port = None if observer is None else ObservedPort(declaration.title, self, observer)
-        super().__init__(port)
-        if port is None:
-            self.machine = declaration.lean(self, policy, epoch=engine.lease.epoch)
-        else:
-            self.machine = declaration.observed(cast("ReliablePort", port), policy, epoch=engine.lease.epoch)
+        super().__init__(declaration)
+        self.machine = declaration.lean(self, policy, epoch=engine.lease.epoch)
+        if observer is not None:
+            self.add_observer(observer)
         self.engine = engine
         self.core = engine.core
         self.armed = NEVER
@@ -322,9 +344,10 @@ class NonReliableAdapter(Adapter[NonReliable]):
     """Drives a non-reliable machine, and is its port."""
 
     def __init__(self, declaration: Declaration[NonReliable], observer: Observer | None) -> None:
-        port = None if observer is None else ObservedPort(declaration.title, self, observer)
-        super().__init__(port)
-        self.machine = declaration.lean(self) if port is None else declaration.observed(cast("NonReliablePort", port))
+        super().__init__(declaration)
+        self.machine = declaration.lean(self)
+        if observer is not None:
+            self.add_observer(observer)
         self._offered: int | None = None
         self._outcome: Outcome = "no_consumer"
 

@@ -257,6 +257,17 @@ class Dispatcher(Closable):
         adapter = self._open_adapter()
         return isinstance(adapter, ReliableAdapter) and await adapter.engine.durable()
 
+    # observers
+
+    def add_observer(self, observer: Observer) -> None:
+        """Tell an observer, too, of all that happens from now on; the same one is told once. Nothing is paid for it before, and after it was removed."""
+        self._open_adapter().add_observer(observer)
+
+    def remove_observer(self, observer: Observer) -> None:
+        """Tell it nothing any more. Harmless when it is not told anything."""
+        if self._adapter is not None:
+            self._adapter.remove_observer(observer)
+
     # operation
 
     async def pause(self) -> None:

@@ -1,9 +1,13 @@
-"""How to watch a dispatcher from inside: every transition and every effect, in order."""
+"""How to watch a dispatcher from inside: every transition and every effect, in order.
+
+A machine that nobody watches does not know that it could be: it runs as another class, to which an observer's coming and going changes it
+(`Declaration.lean`, `Declaration.observed`).
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from danube_statemachines import NonReliablePort, ReliablePort
@@ -12,7 +16,9 @@ log = logging.getLogger(__package__)
 
 
 class Observer(Protocol):
-    """Given at construction, called in the dispatcher's own stack. It may not call back into the dispatcher; what it raises is logged."""
+    """Given at construction, or to `Dispatcher.add_observer`; called in the dispatcher's own stack. It may not call back into the dispatcher, but for
+    `status` and `explain`; what it raises is logged.
+    """
 
     def transition(self, machine: str, source: str, trigger: str, dest: str, row: int) -> None:
         """A row was taken, `danube_statemachines.VARIANTS[machine].table[row]`; its effects follow."""
@@ -26,30 +32,32 @@ class Observer(Protocol):
 class ObservedPort:
     """Stands between an observed machine and its port. `observing` is true while an observer runs."""
 
-    def __init__(self, machine: str, port: ReliablePort | NonReliablePort, observer: Observer) -> None:
+    def __init__(self, machine: str, port: ReliablePort | NonReliablePort) -> None:
         self._machine = machine
         self._port = port
-        self._observer = observer
+        self.observers: tuple[Observer, ...] = ()
         self.observing = False
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         carry_out: Callable[..., None] = getattr(self._port, name)
 
         def effect(*arguments: Any) -> None:
-            self._tell(self._observer.effect, self._machine, name, arguments)
+            self._tell([observer.effect for observer in self.observers], self._machine, name, arguments)
             carry_out(*arguments)
 
         self.__dict__[name] = effect
         return effect
 
     def transition(self, trigger: str, source: str, dest: str, row: int) -> None:
-        self._tell(self._observer.transition, self._machine, source, trigger, dest, row)
+        self._tell([observer.transition for observer in self.observers], self._machine, source, trigger, dest, row)
 
-    def _tell(self, call: Callable[..., None], *arguments: Any) -> None:
+    def _tell(self, calls: Sequence[Callable[..., None]], *arguments: Any) -> None:
         self.observing = True
         try:
-            call(*arguments)
-        except Exception:
-            log.exception("an observer of %s failed", self._machine)
+            for call in calls:
+                try:
+                    call(*arguments)
+                except Exception:
+                    log.exception("an observer of %s failed", self._machine)
         finally:
             self.observing = False

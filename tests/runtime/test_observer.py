@@ -294,3 +294,69 @@ async def test_ticks_and_closing_are_told_too(topic: Topic, place: Place) -> Non
     await settle()
     await asyncio.sleep(0)
     assert shown(record)[-1] == "Redelivering close Closed"
+
+
+@pytest.mark.parametrize("reliable", [True, False])
+async def test_one_may_come_and_go_while_messages_pass(topic: Topic, reliable: bool) -> None:
+    early, late = Record(), Record()
+    subscription = await topic.subscribe("s", type="shared", reliable=reliable)
+    a = await join(subscription, "a")
+    passed: list[tuple[int, int]] = []
+    for nth, change in enumerate(("add early", "add late", "add late", "remove early", "remove late", "remove late")):
+        await publish(topic, f"{nth}")
+        assert await (await take(a)).ack() is reliable
+        verb, whom = change.split()
+        getattr(subscription.dispatcher, f"{verb}_observer")(early if whom == "early" else late)
+        passed.append(tuple(len(record.effects("send", "sent")) for record in (early, late)))  # type: ignore[arg-type]
+    assert passed == [(0, 0), (1, 0), (2, 1), (3, 2), (3, 3), (3, 3)]
+    status = subscription.status()
+    assert status.counts.delivered == 6
+    assert status.state == "Idle"
+
+
+async def test_it_comes_with_a_delivery_open_and_sees_it_settled(topic: Topic) -> None:
+    subscription = await topic.subscribe("s", policy=POLICY)
+    a = await join(subscription, "a")
+    await publish(topic, "0")
+    delivery = await take(a)
+    record = Record()
+    subscription.dispatcher.add_observer(record)
+    assert await delivery.ack() is True
+    assert record.effects("settle") == [("settle", 0, "acked")]
+
+
+async def test_who_fails_does_not_keep_the_next_from_hearing(topic: Topic, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Record):
+        def effect(self, machine: str, name: str, arguments: tuple[object, ...]) -> None:
+            raise ValueError("broken")
+
+    record = Record()
+    subscription = await topic.subscribe("s", observer=Broken())
+    subscription.dispatcher.add_observer(record)
+    a = await join(subscription, "a")
+    await publish(topic, "0")
+    await take_and_ack(a, count=1)
+    assert record.effects("settle") == [("settle", 0, "acked")]
+    assert "broken" in caplog.text
+
+
+async def test_none_comes_or_goes_from_inside_a_step(topic: Topic) -> None:
+    raised: list[Exception] = []
+
+    class Meddler(Record):
+        watched: Subscription | None = None
+
+        def effect(self, machine: str, name: str, arguments: tuple[object, ...]) -> None:
+            if self.watched is not None:
+                for call in (self.watched.dispatcher.add_observer, self.watched.dispatcher.remove_observer):
+                    try:
+                        call(self)
+                    except UsageError as error:
+                        raised.append(error)
+
+    meddler = Meddler()
+    meddler.watched = subscription = await topic.subscribe("s", observer=meddler)
+    await join(subscription, "a")
+    assert len(raised) == 4
+    await subscription.close()
+    subscription.dispatcher.remove_observer(meddler)  # a late good-bye is harmless
