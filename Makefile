@@ -32,7 +32,7 @@ diagrams: $(READY)
 
 # the site, into site/; a broken link or reference fails
 docs: $(READY) $(VENV)/docs/.ready
-	$(BIN)/python docs/site.py
+	$(VENV)/docs/bin/python docs/site.py
 
 wheel: $(READY)
 	$(BIN)/python -m build

@@ -9,13 +9,12 @@ from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+from docs import site
+
+ROOT = site.ROOT
+PAGES = site.pages()
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"^# prints:\n((?:^# .*\n)+)\Z", re.MULTILINE)
-LINK = re.compile(r"\]\(([^)\s]+)\)")
-HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 class Program(NamedTuple):
@@ -79,25 +78,13 @@ def test_the_first_program_is_one_to_paste() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_somewhere(page: Path) -> None:
-    links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not link.startswith("https://")]
-    assert links, "a page without a way out"
-    assert not [link for link in links if not leads_somewhere(page, link)]
-
-
-def leads_somewhere(page: Path, link: str) -> bool:
-    path, _, anchor = link.partition("#")
-    target = (page.parent / path).resolve() if path else page
-    return target.exists() and (not anchor or anchor in anchors(target))
-
-
-def anchors(page: Path) -> set[str]:
-    """The names that forges give to the headings of a page."""
-    headings = HEADING.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    links = list(site.links(page))
+    assert links or page.parent == ROOT, "a page without a way out"
+    assert not [link.to for link in links if not link.leads_somewhere]
 
 
 def test_a_dead_link_is_found() -> None:
     page = ROOT / "README.md"
-    assert leads_somewhere(page, "docs/model/machines.md#how-to-read-the-pictures")
-    assert not leads_somewhere(page, "docs/model/machines.md#how-to-lie")
-    assert not leads_somewhere(page, "docs/nowhere.md")
+    assert site.Link(page, "docs/model/machines.md#how-to-read-the-pictures").leads_somewhere
+    assert not site.Link(page, "docs/model/machines.md#how-to-lie").leads_somewhere
+    assert not site.Link(page, "docs/nowhere.md").leads_somewhere
