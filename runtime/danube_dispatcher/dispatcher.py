@@ -45,6 +45,7 @@ from .errors import (
 from .explain import explain_non_reliable, explain_reliable
 from .messages import Message
 from .observer import Observer
+from .recent import Glance, Recent
 from .status import ConsumerStatus, Explanation, Lag, Leftover, Status
 from .validation import check_delay, check_policy, check_reason, check_release, check_timeout
 
@@ -84,6 +85,8 @@ class Dispatcher(Closable):
         self._withdrawn = False
         self._held: Held | None = None
         self._failure: Exception | None = None
+        self._recent: Recent | None = None
+        """While another process watches."""
 
     @classmethod
     def non_reliable_exclusive(cls, *, standbys: bool = False, observer: Observer | None = None) -> Self:
@@ -400,8 +403,14 @@ class Dispatcher(Closable):
             self._end(error)
 
     def watch(self) -> None:
-        assert isinstance(self._adapter, ReliableAdapter)
-        self._adapter.watch()
+        adapter, recent = self._adapter, self._recent
+        assert isinstance(adapter, ReliableAdapter)
+        if recent is not None and recent.wanted:
+            adapter.engine.stirred(self._context.loop.time())
+        elif recent is not None:
+            self._recent = None
+            adapter.remove_observer(recent)
+        adapter.watch()
 
     def mark(self) -> object:
         adapter = self._adapter
@@ -413,36 +422,48 @@ class Dispatcher(Closable):
     def report(self) -> str:
         import json
 
+        return json.dumps(self._report())
+
+    def _report(self) -> dict[str, object]:
         status, why = self.status(), self._explain()
-        return json.dumps(
-            {
-                "type": status.type,
-                "state": status.state,
-                "active": status.active,
-                "consumers": [consumer.name for consumer in status.consumers],
-                "cursor": status.cursor,
-                "in_flight": status.in_flight,
-                "attempt": status.attempt,
-                "delivered": status.counts.delivered,
-                "redelivered": status.counts.redelivered,
-                "settled": status.counts.settled,
-                "dropped": status.counts.dropped,
-                "dead_lettered": status.counts.dead_lettered,
-                "stale_acks": status.counts.stale_acks,
-                "last_error": status.last_error,
-                "code": why.code,
-                "explanation": str(why),
-            }
-        )
+        return {
+            "type": status.type,
+            "state": status.state,
+            "active": status.active,
+            "consumers": [consumer.name for consumer in status.consumers],
+            "cursor": status.cursor,
+            "in_flight": status.in_flight,
+            "attempt": status.attempt,
+            "delivered": status.counts.delivered,
+            "redelivered": status.counts.redelivered,
+            "settled": status.counts.settled,
+            "dropped": status.counts.dropped,
+            "dead_lettered": status.counts.dead_lettered,
+            "stale_acks": status.counts.stale_acks,
+            "last_error": status.last_error,
+            "code": why.code,
+            "explanation": str(why),
+        }
 
     async def request(self, action: str) -> str:
         kind, _, argument = action.partition(":")
         try:
-            if kind != "release":
-                raise NotSupported(f"unknown request {kind!r}")
-            return f"ok {await self.release(argument)}"
+            if kind == "release":
+                return f"ok {await self.release(argument)}"
+            if kind == "watch":
+                return f"ok {self._glance(argument).encode()}"
+            raise NotSupported(f"unknown request {kind!r}")
         except DanubeError as error:
             return f"error {error}"
+
+    def _glance(self, seen: str) -> Glance:
+        """What has happened since somebody's last look. It is kept from the first one on, and while they go on looking."""
+        adapter = self._reliable("watch")
+        if self._recent is None:
+            self._recent = Recent(adapter.engine.hub.store.now)
+            adapter.add_observer(self._recent)
+        adapter.engine.stirred(self._context.loop.time())  # so that the next renewal asks whether anybody looks
+        return self._recent.since(seen, self._report())
 
     def check_idle(self, topic: str, name: str) -> None:
         """Raises SubscriptionInUse while consumers are attached."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import Protocol
 
 from danube_statemachines import FailurePolicy
 
-from .cancellation import to_the_end
-from .clock import HEARTBEAT, LEASE
+from .asking import ask
 from .dispatcher import Dispatcher
 from .engine import SubscriptionEngine
-from .errors import NotBlocked, StoreUnavailable
+from .errors import NotBlocked
 from .hub import Hub
 from .storage.protocols import Row
 from .validation import check_policy
@@ -26,7 +24,7 @@ class Topic(Protocol):
 async def release_from_outside(topic: Topic, row: Row, action: str, dead_letter_topic: str | None) -> int:
     """Ask the owner; without one, take the lease and do it."""
     if row.owner and row.until > topic.hub.store.now():
-        return await _ask(topic.hub, row, action)
+        return int(await ask(topic.hub.store, row.topic, row.subscription, row.owner, f"release:{action}", NotBlocked))
     held = row.progress.held
     if held is None or not held.exhausted:
         raise NotBlocked(f"subscription {row.subscription}: nothing is blocked")
@@ -36,27 +34,3 @@ async def release_from_outside(topic: Topic, row: Row, action: str, dead_letter_
     make = Dispatcher.reliable_shared if row.type == "shared" else partial(Dispatcher.reliable_exclusive, standbys=row.type == "failover")
     async with make(engine, policy=policy) as dispatcher:
         return await dispatcher.release(action)
-
-
-async def _ask(hub: Hub, row: Row, action: str) -> int:
-    request = await hub.store.ask(row.topic, row.subscription, f"release:{action}")
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + LEASE
-    try:
-        while loop.time() < deadline:
-            await asyncio.sleep(HEARTBEAT / 4)
-            answer = await hub.store.answered(request)
-            if answer is not None:
-                word, _, rest = answer.partition(" ")
-                if word == "ok":
-                    return int(rest)
-                raise NotBlocked(f"{row.owner} answers: {rest}")
-    except asyncio.CancelledError:
-        await to_the_end(_withdraw(hub, request))  # unless the owner is about to do it
-        raise
-    await _withdraw(hub, request)
-    raise StoreUnavailable(hub.store.url, f"the owner {row.owner} has not answered within {LEASE:g} s; its lease may have run out, try again")
-
-
-async def _withdraw(hub: Hub, request: int) -> None:
-    await hub.store.answered(request, withdraw=True)

@@ -18,9 +18,10 @@ from .errors import Closed, InvalidArgument, NotSupported, PublishFailed, StoreE
 from .hub import Hub
 from .messages import Message
 from .observer import Observer
+from .overview import info
 from .release import release_from_outside
 from .session import Session
-from .status import Lag, SubscriptionInfo
+from .status import SubscriptionInfo
 from .storage.protocols import APPEND_BYTES, READ_MESSAGES, Lease, Row, Store
 from .subscription import Subscription
 from .validation import (
@@ -291,31 +292,13 @@ class Topic(Closable):
         """All subscriptions of the topic: the stored ones, whoever owns them, and the non-reliable ones of this process."""
         self._check()
         self._hub.look()
-        stored = [self._info(row) for row in await self.store.rows(self.name)]
+        stored = [info(row, self._hub.log.head) for row in await self.store.rows(self.name)]
         live = [
             SubscriptionInfo(each.name, each.dispatcher.type, False, self._hub.owner, 0.0, None, 0, False, False, {})
             for each in self._session.subscriptions.values()
             if each.topic == self.name and not each.dispatcher.reliable
         ]
         return stored + live
-
-    def _info(self, row: Row) -> SubscriptionInfo:
-        import json
-
-        head, progress = self._hub.log.head, row.progress
-        held = progress.held
-        return SubscriptionInfo(
-            row.subscription,
-            row.type,
-            True,
-            row.owner,
-            row.until,
-            Lag.between(progress.cursor, head),
-            held.failures if held else 0,
-            held.exhausted if held else False,
-            progress.paused,
-            json.loads(row.status) if row.status else {},
-        )
 
     async def _row(self, name: str) -> Row | None:
         return next((row for row in await self.store.rows(self.name) if row.subscription == name), None)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from danube_dispatcher import Lag, SubscriptionInfo
-from danube_dispatcher.cli.status import _told
+from danube_dispatcher.overview import told as told_of
 
 from .conftest import STORE, TOPIC, Cli, Running, eventually
 
@@ -138,9 +138,9 @@ def info(owner: str, until: float, **status: object) -> SubscriptionInfo:
 
 def test_what_an_owner_has_said_counts_while_it_is_the_owner() -> None:
     said = {"state": "AwaitingAck", "cursor": 5, "explanation": "it works"}
-    told = _told(info("host:1", 100.0, **said), now=99.0)
+    told = told_of(info("host:1", 100.0, **said), now=99.0)
     assert (told["status"]["state"], told["lag"]["cursor"], told["lag"]["durable_cursor"], told["lag"]["messages"]) == ("AwaitingAck", 5, 3, 4)
     for gone in (info("host:1", 100.0, **said), info("", 200.0, **said)):
-        told = _told(gone, now=101.0)
+        told = told_of(gone, now=101.0)
         assert (told["status"]["state"], told["lag"]["cursor"], told["lag"]["messages"]) == ("unowned", 3, 6)
-    assert _told(info("host:1", 100.0), now=99.0)["status"]["code"] == "opening"
+    assert told_of(info("host:1", 100.0), now=99.0)["status"]["code"] == "opening"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from ..status import SubscriptionInfo
+from ..overview import overview, told
 from ..storage import open_store
 from ..storage.protocols import Store
-from ..topic import Topic
 from .arguments import add_json, add_store, add_topic
 from .running import execute
 
@@ -40,8 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _status(arguments: argparse.Namespace) -> int:
     store = await open_store(arguments.store, create=False)
     try:
-        names = await store.topics() if arguments.topic is None else [arguments.topic]
-        topics = [await _topic(store, name) for name in names]
+        topics = await _topics(store, arguments.topic)
     finally:
         await store.close()
     if arguments.json:
@@ -51,47 +48,20 @@ async def _status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _topic(store: Store, name: str) -> dict[str, Any]:
-    async with await Topic.open(store, name, create=False) as topic:
-        infos = await topic.subscriptions()
-        return {"topic": topic.name, "head": topic.head, "subscriptions": [_told(info, store.now()) for info in infos]}
-
-
-def _told(info: SubscriptionInfo, now: float) -> dict[str, Any]:
-    """One subscription. What its last owner said of itself counts only while it is its owner."""
-    owned = bool(info.owner) and info.until > now
-    told: dict[str, Any] = {**asdict(info), "owned": owned, "status": info.status if owned else {}}
-    if info.lag is not None:  # an owner is further on than what it has made durable
-        cursor = max(info.lag.cursor, told["status"].get("cursor", -1))
-        told["lag"] |= {"cursor": cursor, "durable_cursor": info.lag.cursor, "messages": info.lag.messages - (cursor - info.lag.cursor)}
-    if not told["status"]:
-        state, code, why = _without_owner(info, owned)
-        told["status"] = {"state": state, "code": code, "explanation": why}
-    return told
-
-
-def _without_owner(info: SubscriptionInfo, owned: bool) -> tuple[str, str, str]:
-    """State, code and explanation of a subscription whose owner has said nothing."""
-    if info.blocked:
-        return "Blocked", "blocked", f"its next message is exhausted (failures: {info.failures}); ends with release"
-    if owned:
-        return "opening", "opening", "its owner has not told yet; ends with its next renewal"
-    if info.paused:
-        return "paused", "paused", "it is paused, and no process has it open; ends with subscribing and resume()"
-    if info.owner:
-        return "unowned", "unowned", f"{info.owner} has not renewed its lease; ends with subscribing (consume)"
-    return "unowned", "unowned", "no process has it open; ends with subscribing (consume)"
+async def _topics(store: Store, topic: str | None) -> list[dict[str, Any]]:
+    found = await overview(store, topic)
+    return [{"topic": name, "head": head, "subscriptions": [told(info, store.now()) for info in infos]} for name, head, infos in found]
 
 
 def _shown(topic: dict[str, Any]) -> str:
     heading = f"{topic['topic']}  head {topic['head']}"
-    rows = [HEADINGS, *(_row(told) for told in topic["subscriptions"])]
+    rows = [HEADINGS, *map(_row, topic["subscriptions"])]
     if len(rows) == 1:
         return f"{heading}\n  no subscriptions"
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [heading, _line(rows[0], widths)]
-    for row, told in zip(rows[1:], topic["subscriptions"], strict=True):
-        lines += [_line(row, widths), f"    {told['status']['explanation']}"]
+    for row, each in zip(rows[1:], topic["subscriptions"], strict=True):
+        lines += [_line(row, widths), f"    {each['status']['explanation']}"]
     return "\n".join(lines)
 
 
@@ -99,13 +69,13 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _row(told: dict[str, Any]) -> tuple[str, ...]:
-    status, lag = told["status"], told["lag"]
+def _row(each: dict[str, Any]) -> tuple[str, ...]:
+    status, lag = each["status"], each["lag"]
     in_flight = NONE if status.get("in_flight") is None else f"{status['in_flight']} (attempt {status['attempt']})"
     behind = f"{lag['messages']}" if lag["exact"] else f"≤{lag['messages']}"
-    owner = f"{told['owner']} until {datetime.fromtimestamp(told['until']).astimezone():%H:%M:%S}" if told["owned"] else NONE
+    owner = f"{each['owner']} until {datetime.fromtimestamp(each['until']).astimezone():%H:%M:%S}" if each["owned"] else NONE
     return (
-        *(told["name"], told["type"], status["state"], status.get("active") or NONE, " ".join(status.get("consumers", ())) or NONE),
+        *(each["name"], each["type"], status["state"], status.get("active") or NONE, " ".join(status.get("consumers", ())) or NONE),
         *(in_flight, str(lag["cursor"]), behind),
         *(str(status.get(name, NONE)) for name in COUNTS),
         owner,
