@@ -77,27 +77,45 @@ __all__ = [
 
 
 class UsageError(DanubeError):
-    """The right call at the wrong time or place. Nothing has changed."""
+    """The right call at the wrong time or place, or without something that it needs. Nothing has changed.
+
+    Change the program as the text says: await `ready()` first, give each task a consumer of its own, install an extra.
+    """
 
 
 class Closed(UsageError):
-    """The object was closed; open it again."""
+    """The object was closed.
+
+    Open it again. Inside of a program that is shutting down: stop.
+    """
 
 
 class WrongContext(UsageError):
-    """Called from another thread, another event loop, or the child of a fork."""
+    """Called from another thread, another event loop, or the child of a fork.
+
+    From another thread use the loop's `call_soon_threadsafe` or `asyncio.run_coroutine_threadsafe`. In another loop or process open a topic of its own.
+    """
 
 
 class NotSupported(UsageError):
-    """This dispatcher has no such operation; the text names the one to use."""
+    """This dispatcher has no such operation: a non-reliable one keeps no position and no message, a reliable one reads its topic by itself.
+
+    Leave the call out, or use the kind of subscription that has it.
+    """
 
 
 class NotBlocked(UsageError):
-    """`release` found no blocked message."""
+    """`release` found no blocked message.
+
+    The text says what the subscription is doing instead. Nothing needs to be released.
+    """
 
 
 class SubscriptionError(DanubeError):
-    """Something about one subscription."""
+    """Something about one subscription: `subscription` of `topic`.
+
+    Do as the kind of it says. Catch this one to treat them alike.
+    """
 
     def __init__(self, topic: str, subscription: str, problem: str) -> None:
         super().__init__(f"subscription {subscription} of {topic}: {problem}")
@@ -106,19 +124,32 @@ class SubscriptionError(DanubeError):
 
 
 class SubscriptionNotFound(SubscriptionError):
-    """There is no such subscription."""
+    """The topic stores no subscription of that name. Non-reliable ones are stored nowhere.
+
+    Look at the name (`danube-dispatcher status STORE`), or make it with `Topic.subscribe`.
+    """
 
 
 class SubscriptionMismatch(SubscriptionError):
-    """The subscription exists with another type or guarantee, or is open with other arguments."""
+    """The subscription exists with another type or guarantee, or is open in this process with other arguments.
+
+    Ask for what it is, or close it first; to change its type or guarantee, unsubscribe and subscribe anew.
+    """
 
 
 class SubscriptionInUse(SubscriptionError):
-    """Consumers are attached."""
+    """Consumers are attached, so that the subscription cannot be forgotten.
+
+    Let them leave, or close the subscription, and then unsubscribe.
+    """
 
 
 class SubscriptionOwned(SubscriptionError):
-    """Another process owns the subscription. `owner` is its host:pid, `until` when its lease ends (Unix seconds)."""
+    """Another process owns the subscription, and `wait` is over.
+
+    Wait for it with `wait=SECONDS` or `wait=None`, or end the other process. `owner` is its host:pid, `until` when its lease ends unless it renews it
+    (Unix seconds).
+    """
 
     def __init__(self, topic: str, subscription: str, owner: str, until: float) -> None:
         from datetime import UTC, datetime
@@ -130,15 +161,24 @@ class SubscriptionOwned(SubscriptionError):
 
 
 class OwnershipLost(SubscriptionError):
-    """Another process has taken the subscription over; open it again to compete for it."""
+    """Another process has taken the subscription over, since this one did not renew its lease in time. Acknowledgements count no more.
+
+    Subscribe again, with `wait=None`, to compete for it. Find out what blocked the event loop or the store for longer than a lease (10 s).
+    """
 
 
 class CursorUnreadable(SubscriptionError):
-    """The saved position is damaged or lies beyond the log. It is never guessed."""
+    """The saved position is damaged or lies beyond the log. It is never guessed.
+
+    Restore the store from a copy, or unsubscribe and subscribe again from where it shall go on.
+    """
 
 
 class ConsumerError(DanubeError):
-    """Something about one consumer."""
+    """Something about one consumer: `consumer` is its name.
+
+    Do as the kind of it says. Catch this one to treat them alike.
+    """
 
     def __init__(self, consumer: str, problem: str) -> None:
         super().__init__(f"consumer {consumer}: {problem}")
@@ -146,23 +186,38 @@ class ConsumerError(DanubeError):
 
 
 class ConsumerAttached(ConsumerError):
-    """This very consumer was added before."""
+    """This very consumer object was added before.
+
+    Make a new `Consumer` for each attachment; the same name is fine.
+    """
 
 
 class ConsumerNotFound(ConsumerError):
-    """No consumer of that name is attached."""
+    """No consumer of that name is attached.
+
+    Look at the name in `status().consumers`; it may have left by itself.
+    """
 
 
 class ConsumerRefused(ConsumerError):
-    """An exclusive subscription has its one consumer; a failover subscription admits standbys."""
+    """An exclusive subscription has its one consumer.
+
+    Subscribe as `"failover"` for standbys, as `"shared"` for several at a time, or let the other leave.
+    """
 
 
 class ConsumerReplaced(ConsumerError):
-    """A new consumer came under the same name; what this one held went to it."""
+    """A new consumer came under the same name; what this one held went to it.
+
+    Stop: somebody else does the work now. If that was not meant, give each consumer a name of its own.
+    """
 
 
 class Deadlock(DanubeError):
-    """Under virtual time (`virtual_time`): this loop would wait for ever. `waiting` says where each task waits."""
+    """Under virtual time (`danube_dispatcher.virtual_time`) the loop would wait for ever, is stuck outside, or is past its limit.
+
+    See in `waiting` where each task waits, and end that wait; `problem` says which of the three it is. A program that takes longer sets `loop.limit`.
+    """
 
     def __init__(self, problem: str, waiting: list[str]) -> None:
         super().__init__("\n  ".join([problem, *waiting]))
@@ -171,7 +226,10 @@ class Deadlock(DanubeError):
 
 
 class StoreError(DanubeError):
-    """Trouble with a store. Unless `permanent`, the same call may succeed later."""
+    """Trouble with a store: `store` is its URL, `problem` the text without it.
+
+    Unless `permanent`, the same call may succeed later: try again. A subscription does so by itself, and `explain()` says so meanwhile.
+    """
 
     permanent = False
 
@@ -182,49 +240,76 @@ class StoreError(DanubeError):
 
 
 class StoreNotFound(StoreError):
-    """No such store, topic or directory."""
+    """No such store, topic or directory.
+
+    Look at the path; publish to it first, or open it with `create=True`. A missing directory is for you to make.
+    """
 
     permanent = True
 
 
 class NotAStore(StoreError):
-    """A directory, an empty file, or a file of something else."""
+    """A directory, an empty file, or a file of something else. It is left as it is.
+
+    Give another path, or move what is there away.
+    """
 
     permanent = True
 
 
 class StoreTooNew(StoreError):
-    """Written by a newer version of this package."""
+    """Written by a newer version of this package.
+
+    Upgrade danube-dispatcher.
+    """
 
     permanent = True
 
 
 class StoreDamaged(StoreError):
-    """What was read is not what was written. It is never recreated."""
+    """What was read is not what was written. It is never recreated.
+
+    Check the disk, and restore the file, with its -wal beside it, from a copy.
+    """
 
     permanent = True
 
 
 class StoreReadOnly(StoreError):
-    """The file or its directory cannot be written."""
+    """The file or its directory cannot be written.
+
+    Give this user the right to write both.
+    """
 
     permanent = True
 
 
 class StoreFull(StoreError):
-    """No room on the disk. Nothing is lost, and it works again once there is room."""
+    """No room on the disk. Nothing is lost.
+
+    Make room, and try again. Nothing needs to be opened anew.
+    """
 
 
 class StoreBusy(StoreError):
-    """Another process held the lock for too long."""
+    """Another process held the lock for too long.
+
+    Try again; look for a transaction that somebody left open on the file.
+    """
 
 
 class StoreUnavailable(StoreError):
-    """Any other trouble that may pass; the text carries the cause."""
+    """Any other trouble that may pass: the disk, the system, an owner that does not answer.
+
+    See the cause in the text, and try again.
+    """
 
 
 class PublishFailed(StoreError):
-    """Of several messages the first `published` are in, the rest are not; `__cause__` says why."""
+    """Of several messages the first `published` are in, the rest are not.
+
+    Mend what `__cause__` says, and publish the rest, from the item with that index on.
+    """
 
     def __init__(self, store: str, published: int, cause: Exception) -> None:
         problem = cause.problem if isinstance(cause, StoreError) else str(cause)
@@ -233,6 +318,9 @@ class PublishFailed(StoreError):
 
 
 class Fenced(StoreError):
-    """A write by somebody who no longer owns the subscription; refused."""
+    """A write by somebody who no longer owns the subscription. It was refused, and nothing has changed.
+
+    A subscription turns it into `OwnershipLost`. If you use a store yourself, acquire the lease again.
+    """
 
     permanent = True

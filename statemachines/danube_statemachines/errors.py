@@ -16,13 +16,16 @@ from transitions import MachineError
 
 
 class DanubeError(Exception):
-    """Root of every error that this distribution raises on purpose."""
+    """Root of every error that this distribution raises on purpose.
+
+    Catch it where all of these are treated alike. Each says in one line what is the case, and most what to do.
+    """
 
 
 class InvalidArgument(DanubeError, ValueError):
     """A value that cannot be used. Nothing has changed.
 
-    `name` is the argument's name; the text names the value and what to give instead.
+    Give what the text asks for instead of the value that it shows. `name` is the argument's name, `problem` the text without it.
     """
 
     def __init__(self, name: str, problem: str) -> None:
@@ -32,7 +35,10 @@ class InvalidArgument(DanubeError, ValueError):
 
 
 class DefinitionError(DanubeError):
-    """A machine's declaration is wrong; `problems` lists everything that was found."""
+    """A machine's declaration is wrong, or its selection does what none may do.
+
+    Mend the table or the selection. `machine` is its name; `problems` lists everything that was found.
+    """
 
     def __init__(self, machine: str, problems: list[str]) -> None:
         super().__init__(f"machine {machine}: " + "; ".join(problems))
@@ -41,7 +47,11 @@ class DefinitionError(DanubeError):
 
 
 class IllegalEvent(DanubeError, MachineError):
-    """The state does not list the event. Nothing has changed."""
+    """A machine was given an event that its state does not list. Nothing has changed.
+
+    Through a `Dispatcher` it does not come up. If you drive a machine yourself, send the event only where the table lists it, or add a row that stays.
+    `machine`, `state` and `event` say which.
+    """
 
     def __init__(self, machine: str, state: str, event: str) -> None:
         super().__init__(f"{machine}: '{event}' is not an event of the state {state}")
@@ -73,7 +83,11 @@ class StoryLine(NamedTuple):
 
 
 class InvariantBroken(DanubeError):
-    """An exploration has found a step that must not be; `story` is a shortest way there, its last line the step. `again` is a call that replays it."""
+    """An exploration or a replay has found a step that must not be.
+
+    Read the text from its end: the last line of the story is the step. `story` is a shortest way there, `again` a call that replays it in a test, and
+    `danube_dispatcher.sequence` draws it. `machine`, `invariant` and `problem` say what is broken.
+    """
 
     def __init__(self, machine: str, invariant: str, problem: str, story: tuple[StoryLine, ...], again: str = "") -> None:
         wide = max((len(line.what) for line in story), default=0)
