@@ -35,14 +35,17 @@ class Consumer:
     Iteration raises when the consumer was replaced, the ownership lost or the store failed; it ends when the consumer left or the subscription
     closed; it waits while the subscription is blocked, paused or throttled. A delivery leaves the box only when the iterator returns it.
 
-    `capacity` is the number of deliveries not yet taken that the box holds; a non-reliable dispatcher drops what finds it full.
+    `capacity` is the number of deliveries not yet taken that the box holds; a non-reliable dispatcher drops what finds it full. Get one from
+    `Subscription.consumer`, or give it to `Dispatcher.add_consumer`. Raises InvalidArgument.
     """
 
     __slots__ = ("_box", "_end", "_ended", "_host", "_since", "_taken", "_turn", "_waiter", "active", "capacity", "name", "session")
 
     def __init__(self, name: str, *, capacity: int = 1000, host: Host | None = None) -> None:
         self.name = check_consumer_name(name)
+        """Under which it is attached."""
         self.capacity = check_capacity(capacity)
+        """Deliveries that its box holds."""
         self.active = False
         """Whether it is its turn: exclusive and failover, the active one; shared, anyone attached."""
         self.session = 0

@@ -27,8 +27,9 @@ class Delivery:
 
     def __init__(self, message: Message, id: DeliveryId, answers: Answers) -> None:
         self.message = message
+        """What was published: a `Message`."""
         self.id = id
-        """(epoch, session, offset, attempt)"""
+        """(epoch, session, offset, attempt): no other delivery has the same."""
         self._answers = answers
 
     def __repr__(self) -> str:
@@ -41,6 +42,7 @@ class Delivery:
 
     @property
     def redelivered(self) -> bool:
+        """Whether the message was sent before: its attempt is greater than 1. After a crash nobody may know any more that it was."""
         return self.id[3] > 1
 
     @property
@@ -58,10 +60,11 @@ class Delivery:
     async def nack(self, delay: float | None = None, reason: str | None = None) -> bool:
         """The message is not processed: deliver it again after the policy's delay, or after `delay` seconds if that is longer.
 
-        `reason` goes into the dead letter. Returns when the failure is durable. Raises InvalidArgument.
+        `reason` goes into the dead letter; beyond 1,000 characters it is cut. Returns when the failure is durable, and True if it counted.
+        Raises InvalidArgument.
         """
         return await self._answers.nack_message(self.id, check_delay(delay), check_reason(reason))
 
     async def extend(self, seconds: float) -> bool:
-        """Move the ack deadline to `seconds` from now, within the policy's `max_hold`. Raises InvalidArgument."""
+        """Move the ack deadline to `seconds` from now, within the policy's `max_hold`. True if it counted. Raises InvalidArgument."""
         return self._answers.extend_message(self.id, check_seconds("seconds", seconds))

@@ -115,7 +115,7 @@ class Dispatcher(Closable):
 
     @property
     def state(self) -> str:
-        """The machine's."""
+        """The machine's state, such as "Idle" or "AwaitingAck"."""
         return "Closed" if self._closing else "opening" if self._adapter is None else self._adapter.machine.state
 
     # opening and closing
@@ -274,7 +274,10 @@ class Dispatcher(Closable):
     # operation
 
     async def pause(self) -> None:
-        """Stop the intake, also over a restart. What is in hand is still redelivered and settled. Durable on return."""
+        """Stop the intake, also over a restart. What is in hand is still redelivered and settled. Durable on return.
+
+        This, `resume`, `drain` and `release` raise NotSupported on a non-reliable dispatcher.
+        """
         await self._set_paused(True)
 
     async def resume(self) -> None:
@@ -339,7 +342,7 @@ class Dispatcher(Closable):
     # what it is doing
 
     def status(self) -> Status:
-        """A typed snapshot."""
+        """What it is doing now, as a typed snapshot. Also after it was closed."""
         adapter = self._adapter
         if adapter is None:
             return Status(self.type, self.reliable, self.state, None, (), Counts(), None)

@@ -29,9 +29,13 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStatus:
+    """One attached consumer."""
+
     name: str
     session: int
+    """The number of its attachment."""
     active: bool
+    """Whether it is its turn: exclusive and failover, the active one; shared, anyone attached."""
     waiting: int
     """Deliveries in its box."""
     holds: int | None
@@ -43,12 +47,18 @@ class Status:
     """One dispatcher at one moment. The last seven are None for a non-reliable one."""
 
     type: str
+    """One of "exclusive", "failover" and "shared"."""
     reliable: bool
     state: str
+    """The machine's, such as "Idle" or "AwaitingAck"."""
     active: str | None
+    """The active consumer's name; None where there is none, as always when shared."""
     consumers: tuple[ConsumerStatus, ...]
+    """The attached ones."""
     counts: Counts
+    """What it has done since it was opened."""
     last_error: str | None
+    """What goes wrong with the store now, or what ended it."""
     in_flight: int | None = None
     """The offset of the open delivery."""
     attempt: int | None = None
@@ -56,8 +66,11 @@ class Status:
     failures: int | None = None
     """Charged to the message in hand."""
     cursor: int | None = None
+    """The highest offset with everything at or below it settled; -1: nothing is."""
     durable_cursor: int | None = None
+    """The cursor that a restart would find."""
     head: int | None = None
+    """The offset that the next message will get."""
     lag: Lag | None = None
 
 
@@ -66,7 +79,9 @@ class Explanation:
     """Why a subscription is not progressing, or that it is. `str()` is the sentence."""
 
     code: str
+    """One word for programs, such as "blocked" or "paused"."""
     sentence: str
+    """The same for people, with particulars."""
     ends_with: str
     """The call or event that ends the wait."""
 

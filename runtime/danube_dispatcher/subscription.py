@@ -20,13 +20,20 @@ Handler = Callable[[Delivery], Awaitable[object] | object]
 
 
 class Subscription:
-    """Made by `Topic.subscribe`. What it says of errors is the dispatcher's to say."""
+    """Made by `Topic.subscribe`: the owner of one dispatcher, without a logic of its own.
+
+    Its methods raise Closed after `close`, and WrongContext outside of the loop, thread and process that opened it.
+    """
 
     def __init__(self, topic: str, opening: Opening, dispatcher: Dispatcher, forget: Callable[[], None]) -> None:
         self.topic = topic
+        """The topic's name."""
         self.name = opening.name
+        """Its own."""
         self.opening = opening
+        """The arguments it was opened with, defaults filled in."""
         self.dispatcher = dispatcher
+        """Hands its messages over: a `Dispatcher`."""
         self._forget = forget
 
     def __repr__(self) -> str:
@@ -67,23 +74,29 @@ class Subscription:
                         await delivery.ack()
 
     async def pause(self) -> None:
-        """Stop the intake, also over a restart; what is in hand is still redelivered. Durable on return."""
+        """Stop the intake, also over a restart; what is in hand is still redelivered. Durable on return. Raises NotSupported on a non-reliable one."""
         await self.dispatcher.pause()
 
     async def resume(self) -> None:
-        """Take in again. Durable on return."""
+        """Take in again. Durable on return. Raises NotSupported on a non-reliable one."""
         await self.dispatcher.resume()
 
     async def drain(self, timeout: float | None = None) -> tuple[Leftover, ...]:
-        """Pause, wait until nothing is unsettled, flush. Empty means drained; after `timeout` seconds, what is left and why. It stays paused."""
+        """Pause, wait until nothing is unsettled, flush. Empty means drained; after `timeout` seconds (None: no limit), what is left and why.
+
+        It stays paused. Raises InvalidArgument, and NotSupported on a non-reliable one.
+        """
         return await self.dispatcher.drain(timeout)
 
     async def release(self, action: str) -> int:
-        """Let a blocked message go: "retry", "drop" or "dead_letter". Returns its offset; raises NotBlocked."""
+        """Let a blocked message go: "retry" (its failures are forgiven), "drop" or "dead_letter". Returns its offset, once that is durable.
+
+        Raises NotBlocked, NotSupported on a non-reliable one, and InvalidArgument when there is no dead-letter topic.
+        """
         return await self.dispatcher.release(action)
 
     def status(self) -> Status:
-        """A typed snapshot."""
+        """What it is doing now, as a typed snapshot. Also after it was closed."""
         return self.dispatcher.status()
 
     def explain(self) -> Explanation:

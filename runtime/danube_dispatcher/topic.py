@@ -43,7 +43,11 @@ TURN = 64
 
 
 class Topic(Closable):
-    """Open one with `async with await Topic.open("sqlite:orders.db", "/default/orders") as topic:`."""
+    """A log of messages in a store, and the subscriptions to it.
+
+    Open one with `async with await Topic.open("sqlite:orders.db", "/default/orders") as topic:`. It belongs to the loop, thread and process that opened
+    it: elsewhere its methods raise WrongContext, and after `close` they raise Closed.
+    """
 
     def __init__(self, session: Session, hub: Hub, max_payload: int) -> None:
         """Use `Topic.open`."""
@@ -187,8 +191,9 @@ class Topic(Closable):
         type            "exclusive" (one consumer), "failover" (one active consumer, others wait for their turn) or "shared" (round robin)
         reliable        at least once, one message in flight until it is acknowledged; False: at most once, live messages only, nothing is stored
         start           where a new subscription begins: "latest", "earliest", or an offset up to the head
-        policy          what happens to a message that is not processed
-        rate_limit      first deliveries a second; rate_burst: how many may go at once, one second's worth by default
+        policy          what happens to a message that is not processed; FailurePolicy() by default
+        rate_limit      first deliveries a second; None: no limit
+        rate_burst      how many of them may go at once; one second's worth by default
         flush_interval  seconds until a new position is durable (5); 0: each ack is, before it returns
         wait            seconds to wait for another process's lease; None: for ever
         observer        sees each transition and effect
@@ -260,7 +265,7 @@ class Topic(Closable):
     async def unsubscribe(self, name: str) -> None:
         """Forget a subscription with its position and all that it held. The same name later is a new subscription.
 
-        Raises SubscriptionInUse while consumers are attached, SubscriptionOwned while another process has it, SubscriptionNotFound.
+        Raises SubscriptionInUse while consumers are attached here, SubscriptionOwned while another process has it, SubscriptionNotFound, or a StoreError.
         """
         self._check()
         name = check_subscription_name(name)
@@ -289,7 +294,7 @@ class Topic(Closable):
             raise
 
     async def subscriptions(self) -> list[SubscriptionInfo]:
-        """All subscriptions of the topic: the stored ones, whoever owns them, and the non-reliable ones of this process."""
+        """All subscriptions of the topic: the stored ones, whoever owns them, and the non-reliable ones of this process. Raises a StoreError."""
         self._check()
         self._hub.look()
         stored = [info(row, self._hub.log.head) for row in await self.store.rows(self.name)]

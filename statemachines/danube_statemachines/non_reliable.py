@@ -50,7 +50,10 @@ EXCLUSIVE_TABLE = [entry for entry in TABLE if "another" not in entry["condition
 
 
 class NonReliable(RosterMachine):
-    """What a non-reliable dispatcher holds and can do; when it does it is the table's word alone."""
+    """What a non-reliable dispatcher holds and can do; when it does it is the table's word alone.
+
+    Make one with `NON_RELIABLE_EXCLUSIVE.lean(port)`. What can be called is a trigger of the table.
+    """
 
     __slots__ = ("candidates",)
     fields = ("state", "roster", "candidates")

@@ -103,7 +103,11 @@ TABLE = [
 
 
 class Reliable(RosterMachine):
-    """What a reliable dispatcher holds and can do; when it does it is the table's word alone."""
+    """What a reliable dispatcher holds and can do; when it does it is the table's word alone.
+
+    Make one with `RELIABLE_EXCLUSIVE.lean(port, policy)`. What can be called is a trigger of the table: set `now` (seconds), then call it with its
+    argument. A trigger raises IllegalEvent where its state does not list it.
+    """
 
     __slots__ = ("attempt", "delivery", "due_at", "epoch", "failures", "offset", "policy", "reason", "sent_at")
     fields = ("state", "roster", "offset", "attempt", "failures", "reason", "delivery", "sent_at", "due_at")
