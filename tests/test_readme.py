@@ -1,4 +1,4 @@
-"""What README.md and docs/ say is so: their programs, and those of examples/, run and print what they promise, and their links lead somewhere."""
+"""What README.md and docs/ say is so: their programs run and print what they promise, and their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -34,8 +34,6 @@ def _programs() -> Iterator[Program]:
         text = page.read_text(encoding="utf-8")
         for block in BLOCK.finditer(text):
             yield Program(page, text.count("\n", 0, block.start(1)), block[1])
-    for path in sorted((ROOT / "examples").glob("*.py")):
-        yield Program(path, 0, path.read_text(encoding="utf-8"))
 
 
 PROGRAMS = list(_programs())
