@@ -6,7 +6,7 @@ MINUTES ?= 10
 SEED ?= 1
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check diagrams docs wheel wheel-test browser-test format campaign mutation cross-check bench bench-quick
+.PHONY: demo test lint check diagrams reference docs wheel wheel-test browser-test format campaign mutation cross-check bench bench-quick
 
 demo: $(READY)
 	$(BIN)/danube-dispatcher demo
@@ -29,6 +29,10 @@ format: $(READY)
 
 diagrams: $(READY)
 	$(BIN)/python diagrams/draw.py
+
+# the pages of the reference that are read off the sources
+reference: $(READY)
+	$(BIN)/python -m docs.reference.write
 
 # the site, into site/; a broken link or reference fails
 docs: $(READY) $(VENV)/docs/.ready
