@@ -1,29 +1,61 @@
-"""Write the diagrams of the four machines from their declarations (make diagrams)."""
+"""Write the diagrams of the four machines from their declarations, and how all parts hang together (make diagrams)."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from danube_dispatcher import diagrams
-from danube_dispatcher.errors import UsageError
-from danube_statemachines import VARIANTS
+from danube_dispatcher.errors import InvalidArgument, UsageError
+from danube_statemachines import VARIANTS, Declaration
+from diagrams import composition
 
+FOLDER = Path(__file__).parent
+ROWS = FOLDER / "rows.json"
+"""How often a run of the rule-based tests has fired each row (make heat)."""
 SUFFIXES = {"dot": "dot", "mermaid": "mmd", "svg": "svg"}
-"""Pictures last: without a renderer the text is there all the same."""
 
 
-def main(folder: Path = Path(__file__).parent) -> int:
-    for kind, suffix in SUFFIXES.items():
-        for name, declaration in VARIANTS.items():
+class Picture(NamedTuple):
+    name: str
+    kinds: tuple[str, ...]
+    draw: Callable[[str], bytes]
+    """Given one of the kinds."""
+
+
+def pictures() -> Iterator[Picture]:
+    for machine, declaration in VARIANTS.items():
+        for style in diagrams.STYLES:
+            name = machine if style == "flow" else f"{machine}.{style}"
+            yield Picture(name, ("dot", "mermaid", "svg"), partial(diagrams.render, declaration, style=style))
+            yield Picture(f"{name}.heat", ("dot", "svg"), partial(heat_map, declaration, style))
+    for name, drawn in composition.COMPOSITIONS.items():
+        yield Picture(name, ("dot", "svg"), partial(composition.render, drawn))
+
+
+def heat_map(declaration: Declaration[Any], style: str, kind: str) -> bytes:
+    return diagrams.render(declaration, kind, style=style, fired=diagrams.read_fired(declaration, ROWS.read_bytes()))
+
+
+def main() -> int:
+    troubles: set[str] = set()
+    written = 0
+    for picture in pictures():
+        for kind in picture.kinds:
             try:
-                drawn = diagrams.render(declaration, kind)
-            except UsageError as error:
-                print(f"the pictures are left as they are: {error}", file=sys.stderr)
-                return 1
-            (folder / f"{name}.{suffix}").write_bytes(drawn)
-    print(f"wrote {', '.join(VARIANTS)} as {', '.join(SUFFIXES)} to {folder}")
-    return 0
+                drawn = picture.draw(kind)
+            except (InvalidArgument, UsageError) as error:  # a report of other tables; no renderer: the text is there all the same
+                troubles.add(str(error))
+            else:
+                (FOLDER / f"{picture.name}.{SUFFIXES[kind]}").write_bytes(drawn)
+                written += 1
+    print(f"wrote {written} files to {FOLDER}")
+    for trouble in sorted(troubles):
+        print(f"others are left as they are: {trouble}", file=sys.stderr)
+    return 1 if troubles else 0
 
 
 if __name__ == "__main__":

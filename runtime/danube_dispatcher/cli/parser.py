@@ -12,8 +12,10 @@ COMMANDS = {
     "publish": ("danube_dispatcher.cli.publish", "publish lines or files to a topic"),
     "consume": ("danube_dispatcher.cli.consume", "print the messages of a subscription, or run a command for each"),
     "status": ("danube_dispatcher.cli.status", "show what the subscriptions of a store are doing, and why not"),
+    "watch": ("danube_dispatcher.cli.watch", "watch the subscriptions of a store on a terminal, and the machine of one"),
     "release": ("danube_dispatcher.cli.release", "let the blocked message of a subscription go"),
     "simulate": ("danube_dispatcher.cli.simulate", "run everything on virtual time, with every fault, and check what comes of it"),
+    "diagram": ("danube_dispatcher.cli.diagram", "draw a state machine: one that ships, or one of your own"),
     "verify": ("danube_dispatcher.cli.verify", "explore the machines that ship: everything that can happen, against every invariant"),
 }
 EPILOG = """\
