@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from danube_dispatcher.cli import parser
 from docs import site
 
 ROOT = site.ROOT
 PAGES = site.pages()
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```(sh|console)\b.*\n((?:.*\n)*?)^```$", re.MULTILINE)
 PROMISE = re.compile(r"^# prints:\n((?:^# .*\n)+)\Z", re.MULTILINE)
 
 
@@ -86,3 +89,55 @@ def test_a_dead_link_is_found() -> None:
     assert site.Link(page, "docs/model/machines.md#how-to-read-the-pictures").leads_somewhere
     assert not site.Link(page, "docs/model/machines.md#how-to-lie").leads_somewhere
     assert not site.Link(page, "docs/nowhere.md").leads_somewhere
+
+
+class Command(NamedTuple):
+    page: Path
+    arguments: tuple[str, ...]
+
+
+def _commands() -> Iterator[Command]:
+    """Those of ours that the pages show for a shell."""
+    for page in PAGES:
+        for kind, text in SHELL.findall(page.read_text(encoding="utf-8")):
+            lines = text.replace("\\\n", " ").splitlines()
+            for line in lines if kind == "sh" else [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]:
+                yield from (Command(page, arguments) for arguments in ours(line))
+
+
+def ours(line: str) -> list[tuple[str, ...]]:
+    """What a line of shell gives to our command, each time it calls it."""
+    words = shlex.shlex(line, posix=True, punctuation_chars=True)
+    calls: list[list[str]] = [[]]
+    for word in words:
+        if set(word) <= set("();|&"):
+            calls.append([])
+        else:
+            calls[-1].append(word)
+    found: list[tuple[str, ...]] = []
+    for call in calls:
+        if parser.PROGRAM in call:
+            given = call[call.index(parser.PROGRAM) + 1 :]
+            redirected = next((place for place, word in enumerate(given) if set(word) <= set("<>")), len(given))
+            found.append(tuple(given[:redirected]))
+    return found
+
+
+@pytest.mark.parametrize("command", dict.fromkeys(_commands()), ids=lambda command: f"{command.page.name}: {' '.join(command.arguments)}")
+def test_a_command_parses(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parser.build().parse_args(command.arguments).run
+
+
+def test_commands_are_found_in_a_line() -> None:
+    assert ours("seq 3 | danube-dispatcher publish a.db /b/c && danube-dispatcher status 'a b.db' > out.txt  # said") == [
+        ("publish", "a.db", "/b/c"),
+        ("status", "a b.db"),
+    ]
+    assert ours("danube-dispatcher consume a.db /b/c d --exec 'sh -c \"wc -c | cat\"'") == [("consume", "a.db", "/b/c", "d", "--exec", 'sh -c "wc -c | cat"')]
+    assert ours("make test") == []
+
+
+def test_what_a_terminal_shows_is_shown_where_a_test_goes_through_it() -> None:
+    shown = {page.name for page in PAGES if re.search("^```console", page.read_text(encoding="utf-8"), re.MULTILINE)}
+    assert shown <= {"tutorial.md"}, "only tests/test_tutorial.py types what stands in such a block"
