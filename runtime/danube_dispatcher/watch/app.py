@@ -1,0 +1,254 @@
+"""The view itself."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import ClassVar
+
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Horizontal, VerticalScroll
+from textual.content import Content
+from textual.events import Click, Resize
+from textual.geometry import Region
+from textual.screen import Screen
+from textual.widgets import Static
+from textual.worker import Worker, WorkerError
+
+from ..diagrams import Drawing
+from ..diagrams.paint import printable
+from . import panel
+from .feed import Feed, Picked, Sight
+from .lines import Key, Line
+from .table import SORTS, Table
+
+LOOK = 1.0
+"""Seconds between two readings of the store, and between two questions to an owner."""
+INTERRUPTED = 130
+WIDE = 130
+"""Columns from which on the last transitions stand beside the machine, and not below it."""
+TALL = 34
+"""Rows from which on there is room for the table and a whole machine."""
+KEYS = (
+    ("↑ ↓  j k", "pick"),
+    ("PgUp PgDn", "pick further away; Home End"),
+    ("Enter", "its machine"),
+    ("Esc", "back to the table"),
+    ("s", "sort: " + ", ".join(SORTS)),
+    ("p", "freeze what is shown; again: go on"),
+    ("?", "this"),
+    ("q", "quit"),
+)
+
+
+class Help(Screen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,enter,space", "app.pop_screen")]
+
+    def compose(self) -> ComposeResult:
+        yield Static(panel.help_text(KEYS), id="help")
+
+
+class Watch(App[int]):
+    """Shows what the feed finds, first this; `where` names the store."""
+
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    Screen { background: ansi_default; color: ansi_default; layers: base; }
+    Static { text-wrap: nowrap; text-overflow: ellipsis; height: 1; }
+    #rows, #states, #out, #help { height: auto; }
+    #why, #trouble { text-wrap: wrap; height: auto; max-height: 50%; padding: 0 1; }
+    .picked #why { height: 2; }
+    .picked.compact #table { scrollbar-size-vertical: 0; }
+    #trouble { color: ansi_red; display: none; }
+    #table { height: 1fr; scrollbar-size-vertical: 1; }
+    #panel { display: none; height: 1fr; border-top: solid ansi_bright_black; }
+    #machine { height: 12; }
+    .compact #machine { height: 9; }
+    #states { width: 22; }
+    #out { width: 1fr; }
+    #story { height: 1fr; padding: 0 1; }
+    .picked #panel { display: block; }
+    .wide #body { layout: horizontal; }
+    .wide #machine { width: 72; height: 1fr; }
+    .wide #story { width: 1fr; }
+    #keys { dock: bottom; text-style: dim; }
+    #help { padding: 1 2; text-wrap: wrap; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,j", "move(1)"),
+        Binding("up,k", "move(-1)"),
+        Binding("pagedown", "move(10)"),
+        Binding("pageup", "move(-10)"),
+        Binding("end", "move(1000000)"),
+        Binding("home", "move(-1000000)"),
+        Binding("enter", "pick"),
+        Binding("escape", "leave"),
+        Binding("s", "sort"),
+        Binding("p", "freeze"),
+        Binding("question_mark", "help"),
+        Binding("q", "end(0)"),
+        Binding("ctrl+c", f"end({INTERRUPTED})", priority=True),
+    ]
+
+    def __init__(self, feed: Feed, sight: Sight, where: str) -> None:
+        super().__init__()
+        self.theme = "ansi-dark"  # the terminal's own colours, on its own ground, dark or light; none with NO_COLOR
+        self._feed = feed
+        self._sight = sight
+        self._where = where
+        self._order = next(iter(SORTS))
+        self._lines: list[Line] = []
+        self._nth = 0
+        self._chosen: Key | None = None
+        self._picked: Picked | None = None
+        """What the panel shows, while there is one."""
+        self._wanted = asyncio.Event()
+        self._loops: list[Worker[None]] = []
+        """What looks and what asks; none while it is frozen."""
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="title")
+        yield Static(id="heading")
+        with VerticalScroll(id="table", can_focus=False):
+            yield Static(id="rows")
+        yield Static(id="why")
+        yield Static(id="trouble")
+        with Container(id="panel"):
+            yield Static(id="picked")
+            yield Static(id="counts")
+            with Container(id="body"):
+                with Horizontal(id="machine"):
+                    yield Static(id="states")
+                    yield Static(id="out")
+                yield Static(id="story")
+        yield Static(" ↑↓ pick   Enter its machine   Esc back   s sort   p freeze   ? help   q quit", id="keys")
+
+    def on_mount(self) -> None:
+        self._go_on()
+
+    def on_resize(self, event: Resize) -> None:
+        self.call_after_refresh(self._show)
+
+    # what happens by itself
+
+    def _go_on(self) -> None:
+        self._loops = [self.run_worker(self._look()), self.run_worker(self._ask())]
+
+    async def stop(self) -> None:
+        """Ask nobody any more; a question that is not answered yet is taken back."""
+        workers, self._loops = self._loops, []
+        for worker in workers:
+            worker.cancel()
+        for worker in workers:
+            with suppress(WorkerError):
+                await worker.wait()
+
+    async def _look(self) -> None:
+        while True:
+            self._sight = await self._feed.look()
+            self._show()
+            await asyncio.sleep(LOOK)
+
+    async def _ask(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            next_at = loop.time() + LOOK
+            if (picked := self._picked) is None:
+                self._wanted.clear()
+                await self._wanted.wait()
+                continue
+            await self._feed.ask(picked, self._line(picked.key))
+            self._show()
+            await asyncio.sleep(next_at - loop.time())
+
+    # what there is to see
+
+    def _line(self, key: Key | None) -> Line | None:
+        return next((line for line in self._sight.lines if line.key == key), None)
+
+    def _show(self) -> None:
+        lines = self._lines = sorted(self._sight.lines, key=SORTS[self._order])
+        keys = [line.key for line in lines]
+        self._nth = keys.index(self._chosen) if self._chosen in keys else max(0, min(self._nth, len(lines) - 1))
+        line = lines[self._nth] if lines else None
+        self._chosen = None if line is None else line.key
+        self._pick_chosen()
+        compact = self.size.height < TALL
+        self.screen.set_class(self._picked is not None, "picked")
+        self.screen.set_class(compact, "compact")
+        self.screen.set_class(self.size.width >= WIDE, "wide")
+        table = Table(lines, self.size.width - 1)
+        rows = [table.row(nth, chosen=nth == self._nth) for nth in range(len(lines))]
+        self._put("title", panel.title(self._sight, self._where, self._order, frozen=not self._loops))
+        self._put("heading", table.heading())
+        self._put("rows", Content("\n").join(rows) if rows else Content("  no subscriptions"))
+        self._put("why", panel.why(line, () if self._picked else lines))
+        self._put("trouble", Content(printable(self._sight.trouble)))
+        self.query_one("#trouble").display = bool(self._sight.trouble)
+        box = self.query_one("#table")
+        box.styles.height = "1fr" if self._picked is None else 1 if compact else max(1, min(len(lines), self.size.height - TALL + 3))
+        self.call_after_refresh(box.scroll_to_region, Region(0, self._nth, 1, 1), animate=False)
+        if line is not None and self._picked is not None:
+            drawing = Drawing(line.machine)
+            self._put("picked", panel.heading(line, self._picked))
+            self._put("counts", panel.counts(line))
+            self._put("states", panel.states(drawing, line, self._picked, titles=not compact))
+            self._put("out", panel.ways_out(drawing, line, self._picked))
+            self._put("story", panel.story(drawing, line, self._picked))
+
+    def _put(self, place: str, content: Content) -> None:
+        self.query_one(f"#{place}", Static).update(content)
+
+    def _pick_chosen(self) -> None:
+        """The panel follows the table."""
+        if self._picked is not None and self._picked.key != self._chosen:
+            self._pick(self._chosen)
+
+    def _pick(self, key: Key | None) -> None:
+        self._picked = None if key is None else Picked(key)
+        if self._picked is not None and not self._loops:
+            self._picked.unheard("frozen: nobody is asked")
+        self._wanted.set()
+
+    # keys
+
+    def action_move(self, by: int) -> None:
+        if self._lines:
+            self._choose(self._nth + by)
+
+    def _choose(self, nth: int) -> None:
+        self._chosen = self._lines[max(0, min(nth, len(self._lines) - 1))].key
+        self._show()
+
+    def on_click(self, event: Click) -> None:
+        if event.widget is self.query_one("#rows") and event.y < len(self._lines):
+            self._choose(event.y)
+
+    def action_pick(self) -> None:
+        if self._picked is None:
+            self._pick(self._chosen)
+            self._show()
+
+    def action_leave(self) -> None:
+        self._picked = None
+        self._feed.leave()
+        self._show()
+
+    def action_sort(self) -> None:
+        orders = list(SORTS)
+        self._order = orders[(orders.index(self._order) + 1) % len(orders)]
+        self._show()
+
+    async def action_freeze(self) -> None:
+        if self._loops:
+            await self.stop()
+        else:
+            self._go_on()
+        self._show()
+
+    async def action_help(self) -> None:
+        await self.push_screen(Help())
+
+    def action_end(self, code: int) -> None:
+        self.exit(code)

@@ -1,0 +1,113 @@
+"""Lines as a table that fits the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from textual.content import Content
+
+from ..diagrams import Drawing, Way
+from ..diagrams.paint import printable
+from .lines import Key, Line
+
+NONE = "-"
+GAP = "  "
+INKS: dict[Way, str] = {"normal": "ansi_cyan", "leaves": "ansi_yellow", "beyond": "ansi_magenta", "quiet": "dim"}
+"""The colours of the diagrams, as near as the sixteen of a terminal come to them: it knows what can be read on its ground."""
+ALARM = "ansi_red bold"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    title: str
+    text: Callable[[Line], str]
+    rank: int = 0
+    """Those of rank 0 are always there; where there is room, others come in this order."""
+    widest: int = 24
+    right: bool = False
+
+
+def in_flight(line: Line) -> str:
+    offset, attempt = line.status.get("in_flight"), line.status.get("attempt")
+    return NONE if offset is None else f"{offset}" if attempt == 1 else f"{offset} ×{attempt}"
+
+
+def a_second(rate: float | None) -> str:
+    if rate is None:
+        return NONE
+    return f"{rate:,.0f}" if rate >= 10 or rate == 0 else f"{rate:.1f}"
+
+
+def _consumers(line: Line) -> str:
+    names = line.status.get("consumers")
+    return " ".join(map(str, names)) if isinstance(names, list) and names else NONE  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+COLUMNS = (
+    Column("TOPIC", lambda line: line.topic, 2),
+    Column("SUBSCRIPTION", lambda line: line.name),
+    Column("TYPE", lambda line: line.type, 6),
+    Column("STATE", lambda line: line.state),
+    Column("ACTIVE", lambda line: str(line.status.get("active") or NONE), 3, 16),
+    Column("CONSUMERS", _consumers, 5),
+    Column("IN FLIGHT", in_flight, right=True),
+    Column("CURSOR", lambda line: f"{line.told['lag']['cursor']:,}", 1, right=True),
+    Column("LAG", lambda line: f"{'' if line.told['lag']['exact'] else '≤'}{line.lag:,}", right=True),
+    Column("OUT/S", lambda line: a_second(line.rate.delivered), 4, right=True),
+    Column("SETTLED/S", lambda line: a_second(line.rate.settled), right=True),
+    Column("OWNER", lambda line: line.owner or NONE, 7),
+)
+
+
+def clipped(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def ink(drawing: Drawing, state: str) -> str:
+    return INKS[drawing.way_of(state)] if state in drawing.states else "dim"
+
+
+class Table:
+    """Of these lines, in a terminal that is `width` columns wide."""
+
+    def __init__(self, lines: Sequence[Line], width: int) -> None:
+        self._lines = lines
+        self._width = width
+        cells = {column: [clipped(printable(column.text(line)), column.widest) for line in lines] for column in COLUMNS}
+        widths = {column: max(map(len, [column.title, *texts])) for column, texts in cells.items()}
+        room = width - sum(len(GAP) + widths[column] for column in COLUMNS if not column.rank)
+        for column in sorted((column for column in COLUMNS if column.rank), key=lambda column: column.rank):
+            room -= len(GAP) + widths[column]
+            if room < 0:
+                room += len(GAP) + widths.pop(column)
+        self._widths = widths
+        self._cells = cells
+
+    def heading(self) -> Content:
+        return Content.assemble((GAP + GAP.join(self._aligned(column, column.title) for column in self._widths), "bold"))
+
+    def row(self, nth: int, *, chosen: bool) -> Content:
+        line = self._lines[nth]
+        stuck = line.urgency == "stuck"
+        texts = [(column, self._aligned(column, self._cells[column][nth])) for column in self._widths]
+        mark = "! " if stuck else "· " if line.urgency == "waits" else GAP
+        if chosen:  # in one colour: several would be a patchwork of grounds
+            return Content.assemble(((mark + GAP.join(text for _, text in texts)).ljust(self._width), "reverse"))
+        drawing = Drawing(line.machine)
+        parts: list[tuple[str, str]] = [(mark, ALARM if stuck else "")]
+        for column, text in texts:
+            style = ink(drawing, line.state) if column.title == "STATE" else ALARM if column.title == "LAG" and stuck else ""
+            parts += [(text, style), (GAP, "")]
+        return Content.assemble(*parts[:-1])
+
+    def _aligned(self, column: Column, text: str) -> str:
+        return text.rjust(self._widths[column]) if column.right else text.ljust(self._widths[column])
+
+
+SORTS: dict[str, Callable[[Line], tuple[float, Key]]] = {
+    "name": lambda line: (0, line.key),
+    "stuck first": lambda line: ({"stuck": 0, "waits": 1, "well": 2}[line.urgency], line.key),
+    "lag": lambda line: (-line.lag, line.key),
+    "rate": lambda line: (-(line.rate.settled or 0.0), line.key),
+}
