@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from diagrams import composition
 FOLDER = Path(__file__).parent
 ROWS = FOLDER / "rows.json"
 """How often a run of the rule-based tests has fired each row (make heat)."""
+GUIDE = FOLDER.parent / "docs" / "guides" / "drawing.md"
 SUFFIXES = {"dot": "dot", "mermaid": "mmd", "svg": "svg"}
 
 
@@ -27,13 +30,24 @@ class Picture(NamedTuple):
 
 
 def pictures() -> Iterator[Picture]:
-    for machine, declaration in VARIANTS.items():
+    for machine, declaration in {**VARIANTS, "door": door()}.items():
         for style in diagrams.STYLES:
             name = machine if style == "flow" else f"{machine}.{style}"
             yield Picture(name, ("dot", "mermaid", "svg"), partial(diagrams.render, declaration, style=style))
-            yield Picture(f"{name}.heat", ("dot", "svg"), partial(heat_map, declaration, style))
+            if machine in VARIANTS:
+                yield Picture(f"{name}.heat", ("dot", "svg"), partial(heat_map, declaration, style))
     for name, drawn in composition.COMPOSITIONS.items():
         yield Picture(name, ("dot", "svg"), partial(composition.render, drawn))
+
+
+def door() -> Declaration[Any]:
+    """The machine of a user's own, as its guide declares it."""
+    program = GUIDE.read_text(encoding="utf-8").split("```python\n")[1].split("```\n")[0]
+    scope: dict[str, Any] = {}
+    with redirect_stdout(StringIO()):
+        exec(compile(program, GUIDE, "exec"), scope)
+    declared: Declaration[Any] = scope["door"]
+    return declared
 
 
 def heat_map(declaration: Declaration[Any], style: str, kind: str) -> bytes:

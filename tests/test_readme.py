@@ -108,6 +108,7 @@ def _commands() -> Iterator[Command]:
 def ours(line: str) -> list[tuple[str, ...]]:
     """What a line of shell gives to our command, each time it calls it."""
     words = shlex.shlex(line, posix=True, punctuation_chars=True)
+    words.whitespace_split = True  # a colon is part of a word
     calls: list[list[str]] = [[]]
     for word in words:
         if set(word) <= set("();|&"):
