@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import site
 from test_readme import PROMISE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -40,9 +41,10 @@ def promise(program: str) -> str:
 
 
 def test_all_are_told_of() -> None:
-    page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    page = EXAMPLES / "README.md"
     assert len(PROGRAMS) == 5
-    assert [program for program in PROGRAMS if f"({program})" not in page] == []
+    assert [program for program in PROGRAMS if f"({program})" not in page.read_text(encoding="utf-8")] == []
+    assert [link.to for link in site.links(page) if not link.leads_somewhere] == []
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
