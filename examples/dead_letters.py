@@ -14,6 +14,7 @@ STORE is a file, invoices.db by default. Run it again, and it goes on where it w
 import argparse
 import asyncio
 import json
+import re
 import sys
 
 from danube_dispatcher import DanubeError, Delivery, FailurePolicy, Subscription, Topic
@@ -38,7 +39,7 @@ async def repair(invoices: Topic, delivery: Delivery) -> None:
     message = delivery.message
     about = message.attributes
     print(f"dead letter: {message.key} of {about['x-original-topic']}, after {about['x-delivery-attempt']} attempts: {about['x-failure-reason']}")
-    mended = message.payload.replace(b",", b".")  # a decimal comma
+    mended = re.sub(rb'(\d),(\d\d")', rb"\1.\2", message.payload)  # a decimal comma
     if mended == message.payload:
         await delivery.nack(reason="nothing to repair is known")
     else:
