@@ -88,7 +88,7 @@ class Page:
                 if name in failures or any(entry.where is found for _, entries in self.groups for entry in entries):
                     continue
                 if entries and entries[-1].where.node is found.node:  # names of one assignment stand together
-                    entries[-1] = Entry(f"{entries[-1].title}, {name}", found)
+                    entries[-1] = Entry(f"{entries[-1].title.partition(' to ')[0]} to {name}", found)
                     continue
                 title = f"{name} ({group.module.rpartition('.')[2]})" if anchor(name) in taken else name
                 taken.add(anchor(title))

@@ -10,7 +10,7 @@ from textwrap import dedent
 
 from danube_dispatcher.cli import parser as whole
 
-from .markdown import cell, prose
+from .markdown import cell, markdown, meanings, paragraphs, prose
 
 HEAD = f"""\
 # Command line
@@ -33,7 +33,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 def page() -> str:
     commands = [f"- [{name}](#{name}): {text}" for name, (_, text) in whole.COMMANDS.items()]
     general = "\n".join(_epilog(whole.EPILOG, title="## "))
-    return "\n".join([HEAD, *commands, "", general, *(_command(name, parser) for name, parser in parsers().items())])
+    return "\n".join([HEAD, *commands, "", general + "".join(_command(name, parser) for name, parser in parsers().items())])
 
 
 def _command(name: str, parser: argparse.ArgumentParser) -> str:
@@ -61,28 +61,34 @@ def _value(action: argparse.Action) -> str:
 
 
 def _row(action: argparse.Action) -> str:
-    names = [f"{option} {_value(action)}" if action.nargs != 0 and option.startswith("--") else option for option in action.option_strings]
+    names = [f"{option} {_positional(action)}" if action.nargs != 0 and option.startswith("--") else option for option in action.option_strings]
     if isinstance(action, argparse.BooleanOptionalAction):
         names = list(action.option_strings)
     said = (action.help or "").removesuffix(" (default: %(default)s)")  # what some Pythons add by themselves
     text = said % {**vars(action), "prog": whole.PROGRAM}
     if action.choices is not None and not all(str(choice) in text for choice in action.choices):
-        text = f"{' or '.join(map(str, action.choices))}; {text}"
-    return f"| {', '.join(f'`{name}`' for name in names or [_positional(action)])} | {cell(prose(text, {}))} |"
+        text = f"{' or '.join(map(str, action.choices))}{' ' if text.startswith('(') else '; '}{text}"
+    return f"| {', '.join(f'`{name}`' for name in names or [_positional(action)])} | {cell(_told(text))} |"
+
+
+def _told(text: str) -> str:
+    """Prose, in which options are code."""
+    return prose(re.sub(r"(?<![\w`-])--[a-z][a-z-]*", r"`\g<0>`", text), {})
 
 
 def _prose(text: str) -> Iterator[str]:
-    for paragraph in filter(None, re.split(r"\n\s*\n", text.strip("\n"))):
-        yield f"{prose(paragraph, {})}\n"
+    for paragraph in paragraphs(text):
+        yield f"{_told(paragraph)}\n"
 
 
 def _epilog(text: str, title: str = "") -> Iterator[str]:
-    """Paragraphs; what is indented below a line that ends in a colon keeps its lines."""
-    for paragraph in filter(None, re.split(r"\n\s*\n", text.strip("\n"))):
+    """Paragraphs; what is indented below a line that ends in a colon is a table or a program, if it looks like one."""
+    for paragraph in paragraphs(text):
         head, _, rest = paragraph.partition("\n")
-        if head.endswith(":") and all(line.startswith("  ") for line in rest.splitlines()):
-            name = head.removesuffix(":")
-            yield f"{title}{name[0].upper()}{name[1:]}\n" if title else f"{name[0].upper()}{name[1:]}:\n"
-            yield f"```{'sh' if whole.PROGRAM in rest else 'text'}\n{dedent(rest)}\n```\n"
-        else:
-            yield f"{prose(paragraph, {})}\n"
+        if not head.endswith(":"):
+            yield f"{_told(paragraph[0].upper() + paragraph[1:])}\n"
+            continue
+        name = head[0].upper() + head[1:].removesuffix(":")
+        yield f"{title}{name}\n" if title else f"{name}:\n"
+        below = dedent(rest)
+        yield markdown(below) + "\n" if meanings(below) else f"```sh\n{below}\n```\n" if whole.PROGRAM in below else f"{_told(below)}\n"

@@ -7,6 +7,10 @@ import re
 from collections.abc import Mapping
 from textwrap import dedent
 
+MARK = re.compile(r"(?<!\w)(\*\w[^*\n]*\w\*)(?!\w)|\*|(?<!\w)_+|_+(?!\w)")
+"""What Markdown would take for a mark; *this* may be one."""
+NAME = re.compile(r"\b[A-Z]\w*[a-z][A-Z]\w*|(?:(?<=aise )|(?<=aises ))[A-Z]\w+")
+"""A word that looks like nothing but a name: with a capital inside, or as what is raised."""
 MEANING = re.compile(r"(\S(?:.*?\S)?) {2,}(\S.*)")
 
 
@@ -73,7 +77,8 @@ def _code(text: str, links: Mapping[str, str]) -> str:
 
 
 def _words(text: str, links: Mapping[str, str]) -> str:
-    text = re.sub(r"(?<!\w)(\*\w[^*\n]*\w\*)(?!\w)|\*|(?<!\w)_+|_+(?!\w)", lambda mark: mark[1] or "".join(f"\\{each}" for each in mark[0]), text)
-    text = text.replace("<", "&lt;")
-    # a word is a name if it looks like nothing else: with a capital inside, or as what is raised
-    return re.sub(r"\b[A-Z]\w*[a-z][A-Z]\w*|(?<=aises )[A-Z]\w+", lambda word: f"[{word[0]}]({links[word[0]]})" if word[0] in links else word[0], text)
+    def name(word: re.Match[str]) -> str:
+        return f"[{word[0]}]({links[word[0]]})" if word[0] in links else word[0]
+
+    text = MARK.sub(lambda mark: mark[1] or "".join(f"\\{each}" for each in mark[0]), text).replace("<", "&lt;")
+    return NAME.sub(name, text)
