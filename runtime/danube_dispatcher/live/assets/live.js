@@ -1,7 +1,7 @@
 // Every text is set as text: names and reasons come from outside.
 "use strict";
 
-const KEPT = 60; // steps on the page
+const KEPT = 80; // steps on the page: more than are told at once
 const SILENCE = 3000; // ms after which the program is said not to answer: it speaks once a second
 const AGAIN = 500; // ms between two tries to connect
 const GLOW = 250; // ms for which an arrow stays bright
