@@ -125,8 +125,11 @@ def main() -> int:
         shutil.rmtree(STAGE, ignore_errors=True)
         for page in [*pages(), ROOT / "docs" / "site.css"]:
             stage(page)
-        command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--config-file", str(ROOT / "docs" / "mkdocs.yml")]
-        if subprocess.run(command, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, check=False).returncode:
+        # --quiet would hide warnings from --strict, too
+        command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "docs" / "mkdocs.yml")]
+        built = subprocess.run(command, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False)
+        if built.returncode:
+            print(built.stdout + built.stderr, file=sys.stderr)
             return 1
         wrong = [f"{stranger} comes from another host" for stranger in foreign()]
     print("\n".join(wrong) or f"wrote {SITE.relative_to(ROOT)}/index.html", file=sys.stderr if wrong else sys.stdout)
