@@ -46,7 +46,7 @@ wheel-test: $(READY)
 
 # the live page in a headless browser; needs Chromium (Debian: apt-get install chromium)
 browser-test: $(VENV)/browser/.ready
-	$(VENV)/browser/bin/pytest -q -m browser
+	$(VENV)/browser/bin/pytest -q -m browser tests/live
 
 # simulation, kills, stops, power cuts and failing calls, for so many minutes: make campaign MINUTES=30 SEED=1
 campaign: $(READY)
