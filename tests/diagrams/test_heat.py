@@ -154,4 +154,4 @@ def test_the_same_in_mermaid() -> None:
     assert '|"press [dark] (7)"|' in flow
     assert '|"hit (never)"|' in flow
     assert f"linkStyle 3 stroke:{paint.NEVER.area}" in flow
-    assert "press [else in off]: by day (1,200, never)" in diagrams.mermaid(PLAIN, style="stays", fired=FIRED)
+    assert "<b>off, broken</b><br/>press [else in off]: off 1,200, broken never" in diagrams.mermaid(PLAIN, style="stays", fired=FIRED)

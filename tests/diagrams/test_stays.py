@@ -74,4 +74,5 @@ def test_a_machine_without_such_rows_says_so() -> None:
 def test_the_same_in_mermaid() -> None:
     told = diagrams.mermaid(PLAIN, style="stays")
     assert '  g0("<b>off, broken</b><br/>press [else in off]: by day"):::text' in told.splitlines()
+    assert "polled, resumed, poll empty, " in diagrams.mermaid(RELIABLE_EXCLUSIVE, style="stays")
     assert diagrams.mermaid(RELIABLE_EXCLUSIVE, style="stays").count("~~~") == len({band for band, _ in bands(RELIABLE_EXCLUSIVE)}) - 1

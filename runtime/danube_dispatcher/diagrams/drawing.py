@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from danube_statemachines import Declaration, RowSpec
@@ -107,6 +108,15 @@ class Drawing:
     def identifiers(self) -> dict[str, str]:
         """For each state a name that means nothing else to any tool: its own, if that is one capitalised word."""
         return {state: state if re.fullmatch("[A-Z][A-Za-z0-9]*", state) else f"s{nth}" for nth, state in enumerate(self.states)}
+
+
+def merged(rows: list[Stay]) -> Iterator[Stay]:
+    """Rows that do the same for the same reason are told together."""
+    same: dict[tuple[str, str], list[Stay]] = {}
+    for stay in rows:
+        same.setdefault((stay.actions, stay.why), []).append(stay)
+    for several in same.values():
+        yield several[0]._replace(head=", ".join(stay.head for stay in several))
 
 
 def _head_in_all(trigger: str, heads: dict[str, str]) -> str:

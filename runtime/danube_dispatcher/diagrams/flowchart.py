@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .drawing import NOTHING_STAYS, Drawing
+from .drawing import NOTHING_STAYS, Drawing, merged
 from .heat import Heat
 from .paint import NEVER, PAINT, TEXT, entities, printable
 
 BROAD = 24
 """Characters of a label beyond which labels come to lie on each other, unless they are broken."""
+
+WIDE = 640
+"""Pixels of a box, where lines are broken."""
 
 
 def flow(drawing: Drawing, heat: Heat | None) -> Iterator[str]:
@@ -40,6 +43,7 @@ def flow(drawing: Drawing, heat: Heat | None) -> Iterator[str]:
 
 
 def stays(drawing: Drawing, heat: Heat | None) -> Iterator[str]:
+    yield f'%%{{init: {{"flowchart": {{"wrappingWidth": {WIDE}}}}}}}%%'
     yield "flowchart TB"
     yield from _classes()
     if not drawing.stays:
@@ -47,10 +51,11 @@ def stays(drawing: Drawing, heat: Heat | None) -> Iterator[str]:
     for nth, (states, rows) in enumerate(drawing.stays.items()):
         told = [f"<b>{entities(', '.join(map(printable, states)))}</b>"]
         never = False
-        for stay in rows:
-            counts = [heat.times(stay.row, state) for state in states] if heat else []
-            never = never or 0 in counts
-            told.append(_label(stay.head) + (f": {entities(stay.why)}" if stay.why else "") + (f" ({', '.join(map(_count, counts))})" if heat else ""))
+        for stay in rows if heat else merged(rows):
+            counts = {state: heat.times(stay.row, state) for state in states} if heat else {}
+            never = never or 0 in counts.values()
+            text = ", ".join(f"{printable(state)} {_count(times)}" for state, times in counts.items()) or stay.why
+            told.append(entities(f"{stay.head}: {text}" if text else stay.head))
         yield f'  g{nth}("{"<br/>".join(told)}"):::{"never" if never else "text"}'
         if nth:
             yield f"  g{nth - 1} ~~~ g{nth}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .drawing import NOTHING_STAYS, Drawing, Stay
+from .drawing import NOTHING_STAYS, Drawing, Stay, merged
 from .heat import Heat
 from .paint import FONT, PAINT, SMALL, TEXT, USUAL, broken, left, markup, quoted, wrapped
 
@@ -36,7 +36,7 @@ def _rows(drawing: Drawing, heat: Heat | None) -> Iterator[str]:
         if nth:
             yield f'<td colspan="{wide}" height="4"></td>'
         yield "".join(_place(state, states, drawing, heat) for state in drawing.states)
-        for stay in rows if heat else _merged(rows):
+        for stay in rows if heat else merged(rows):
             if heat is None:
                 text = left(broken(stay.head, BROAD)) + (left(broken(stay.actions, BROAD), size=SMALL) if stay.actions else "")
                 why = left(wrapped(stay.why, BROAD), color=quiet.ink)
@@ -66,15 +66,6 @@ def _place(state: str, states: tuple[str, ...], drawing: Drawing, heat: Heat | N
     if state not in states:
         return f'<td><font color="{PAINT["quiet"].ink}">·</font></td>'
     return f'<td border="1" style="rounded" color="{ink}" bgcolor="{area}"><font color="{ink}"><b>{markup(state)}</b></font></td>'
-
-
-def _merged(rows: list[Stay]) -> Iterator[Stay]:
-    """Rows that do the same for the same reason are told together."""
-    same: dict[tuple[str, str], list[Stay]] = {}
-    for stay in rows:
-        same.setdefault((stay.actions, stay.why), []).append(stay)
-    for several in same.values():
-        yield several[0]._replace(head=", ".join(stay.head for stay in several))
 
 
 def _cell(text: str, columns: int) -> str:
