@@ -52,12 +52,16 @@ CONSUMERS = {"compile": ["compiler-1", "compiler-2", "compiler-3"], "lines": ["w
 async def show(store: str, corpus: Corpus, seed: int, port: int) -> int:
     """Run it for ever. Raises UsageError without the extra `diagrams`, or when the port is taken."""
     async with await Topic.open(store, TOPIC) as topic, await LivePage.open(port=port) as page:
-        subscriptions = {role: await topic.subscribe(role, type=kind.type, reliable=kind.reliable, policy=POLICIES.get(role)) for role, kind in ROLES.items()}
+        subscriptions = await subscribe(topic)
         for role, subscription in subscriptions.items():
             page.watch(subscription, name=role)
         print(f"All four dispatchers at work: {page.url} (Ctrl-C ends it)", flush=True)
         await Show(topic, subscriptions, corpus, seed).run()
     return 0
+
+
+async def subscribe(topic: Topic) -> dict[str, Subscription]:
+    return {role: await topic.subscribe(role, type=kind.type, reliable=kind.reliable, policy=POLICIES.get(role)) for role, kind in ROLES.items()}
 
 
 class Show:
