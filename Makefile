@@ -6,7 +6,7 @@ MINUTES ?= 10
 SEED ?= 1
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check diagrams reference docs wheel wheel-test browser-test format campaign mutation cross-check bench bench-quick
+.PHONY: demo test lint check diagrams heat reference docs wheel wheel-test browser-test format campaign mutation cross-check bench bench-quick
 
 demo: $(READY)
 	$(BIN)/danube-dispatcher demo
@@ -28,7 +28,13 @@ format: $(READY)
 	$(BIN)/ruff check --fix
 
 diagrams: $(READY)
-	$(BIN)/python diagrams/draw.py
+	$(BIN)/python -m diagrams.stories
+	$(BIN)/python -m diagrams.draw
+
+# how often the rule-based tests fire each row: into the heat maps of diagrams/
+heat: $(READY)
+	$(BIN)/pytest -q --hypothesis-seed=$(SEED) --rows diagrams/rows.json tests/statemachines/test_stateful.py tests/runtime/test_stateful.py tests/runtime/test_stateful_non_reliable.py
+	$(BIN)/python -m diagrams.draw
 
 # the pages of the reference that are read off the sources
 reference: $(READY)

@@ -1,4 +1,4 @@
-"""A story as a Mermaid sequence diagram: what goes from whom to whom, in which order, whatever the texts are."""
+"""A story as a sequence diagram, in Mermaid's language: what goes from whom to whom, in which order, whatever the texts are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import pytest
 
 from danube_dispatcher.sequence import sequence
+from danube_dispatcher.sequence.elements import Arrow, Element, End, Note
 from danube_statemachines import NON_RELIABLE_SHARED, RELIABLE_EXCLUSIVE, RELIABLE_SHARED, FailurePolicy, Held
 from danube_statemachines.errors import StoryLine
 from danube_statemachines.exploration import replay
@@ -15,7 +16,7 @@ DEAD_LETTER = FailurePolicy(max_redeliveries=0, poison_policy="dead_letter", dea
 WILD = 'a "q" <b>&amp;</b> #state; #35; %% \\N |x| `y` {z} loop ->> : + ~ end'
 """A text may be anything."""
 PARTICIPANT = re.compile(r"  participant (p\d+) as ([^;#\n]|#\d+;)+")
-ARROW = re.compile(r"  (p\d+)->>(p\d+): (.+)")
+ARROW = re.compile(r"  (p\d+)--?>>(p\d+): (.+)")
 NOTE = re.compile(r"  Note over (p\d+)(?:,(p\d+))?: (.+)")
 
 
@@ -58,25 +59,25 @@ def test_a_reliable_story() -> None:
         "consumer 0 | machine | engine and log | dead letters | operator | clock",
         "[consumer 0..clock] a title",
         "consumer 0 -> machine: 1. consumer 0 joins consumer_added(0)",
-        "machine -> consumer 0: active_changed(0)",
-        "machine -> engine and log: poll()",
+        "machine -> consumer 0: active changed: your turn",
+        "machine -> engine and log: poll",
         "[machine] Dispatching",
         "engine and log -> machine: 2. message 6 polled(6)",
         "machine -> consumer 0: send message 6, attempt 1, epoch 1",
         "[machine] AwaitingAck",
         "[consumer 0..clock] 3. it is taken",
         "consumer 0 -> machine: 4. ack of another attempt ack((1, 0, 6, 0))",
-        "machine -> machine: stale('ack')",
+        "[machine] stale: this ack changes nothing",
         "consumer 0 -> machine: 5. nack((1, 0, 6, 1), 7.0, 'no')",
-        "machine -> engine and log: save_failure message 6: failures 1, 'no', due at 17 s, exhausted",
-        "machine -> dead letters: dead_letter message 6: failures 1, 'no', exhausted",
+        "machine -> engine and log: save failure message 6: failures 1, 'no', due at 17 s, exhausted",
+        "machine -> dead letters: dead letter message 6: failures 1, 'no', exhausted",
         "[machine] DeadLettering",
         "dead letters -> machine: 6. the dead letter fails dead_letter_failed(0.5)",
         "clock -> machine: 7. time is up, at 100 s tick(False)",
-        "machine -> dead letters: dead_letter message 6: failures 1, 'no', exhausted",
+        "machine -> dead letters: dead letter message 6: failures 1, 'no', exhausted",
         "dead letters -> machine: 8. the dead letter is durable, at 10 s dead_lettered",
-        "machine -> engine and log: settle message 6: dead_lettered",
-        "machine -> engine and log: poll()",
+        "machine -> engine and log: settle message 6: dead lettered",
+        "machine -> engine and log: poll",
         "[machine] Dispatching",
         "operator -> machine: 9. close",
         "[machine] Closed",
@@ -89,7 +90,7 @@ def test_a_non_reliable_story() -> None:
         "consumer 0 | consumer 1 | consumer 2 | publisher | machine",
         "[consumer 0..machine] a title",
         "publisher -> machine: 1. a message message",
-        "machine -> publisher: no_consumer()",
+        "machine -> publisher: no consumer",
         "[machine] Idle",
         "consumer 0 -> machine: 2. consumer 0 joins consumer_added(0)",
         "consumer 1 -> machine: 3. consumer 1 joins consumer_added(1)",
@@ -125,11 +126,11 @@ def test_several_machines_have_their_own_places_and_states() -> None:
         "engine and log -> owner 1: 1. a wake",
         "[owner 1] Idle",
         "engine and log -> owner 2: 2. b wake",
-        "owner 2 -> engine and log: poll()",
+        "owner 2 -> engine and log: poll",
         "[owner 2] Idle",
         "engine and log -> owner 1: 3. c wake",
         "[owner 2] 4. reads",
-        "owner 2 -> engine and log: poll()",
+        "owner 2 -> engine and log: poll",
         "engine and log -> owner 2: 5. sends polled(6)",
         "owner 2 -> consumer 0 of owner 2: send message 6, attempt 1, epoch 2",
         "[consumer 0 of owner 2..engine and log] 6. published",
@@ -174,9 +175,9 @@ def test_any_text_is_escaped_and_the_unknown_is_drawn_too() -> None:
     assert f"[machine..consumer {WILD}]" not in told[1]
     assert told[1].endswith(f"] {WILD}")
     assert f"engine and log -> machine: 1. {WILD} polled({WILD!r})" in told
-    assert "machine -> machine: flush(1, 'x')" in told
-    assert f"machine -> machine: {WILD}({WILD!r})" in told
-    assert f"machine -> engine and log: save_failure message 6: failures 1, {WILD!r}, due at 5 s" in told
+    assert "[machine] flush(1, 'x')" in told
+    assert f"[machine] {WILD}({WILD!r})" in told
+    assert f"machine -> engine and log: save failure message 6: failures 1, {WILD!r}, due at 5 s" in told
     assert "end -> end: 2. end('end'), at 1.5 s" in told
 
 
@@ -184,3 +185,22 @@ def test_long_texts_are_broken() -> None:
     diagram = sequence("word " * 50, [StoryLine("x" * 100, "Idle", ())])
     assert max(len(part) for line in diagram.splitlines() for part in line.split("<br/>") if "x" not in part) < 60
     assert "x" * 100 in diagram, "a word is not"
+
+
+def test_the_participants_can_be_put_in_order_and_answers_are_dashed() -> None:
+    story: list[Element] = [
+        Arrow("zoe", "b", "asks", at=0.0),
+        Arrow("b", "zoe", "answers", answer=True, at=1.5),
+        End(("zoe", "b"), "gone"),
+        Note(("a", "b", "zoe"), "all three"),
+    ]
+    told = sequence("", story, order=("zoe", "b"))
+    assert read(told) == [
+        "zoe | b | a",
+        "zoe -> b: asks, at 0 s",
+        "b -> zoe: answers, at 1.5 s",
+        "[zoe..b] gone",
+        "[zoe..a] all three",
+    ]
+    assert "p1-->>p0: answers" in told
+    assert "p0->>p1: asks" in told
