@@ -94,6 +94,13 @@ class LeanEvent(Event):
 class Declaration(Machine, Generic[M]):
     """One declared machine, checked; `lean` and `observed` are classes whose objects run it, made when they are first asked for.
 
+    name        its name, afterwards `title`
+    base        the class of the machine's objects, with guards and actions as methods
+    table       rows, made by `row`; afterwards a tuple, in which an observer's row number counts
+    states      all of them, the `initial` and the `final` one among them
+    completion  for a state that is left again in the same step, the trigger that does so
+    attributes  of the class, such as the selection
+
     Raises DefinitionError with everything that is wrong.
     """
 

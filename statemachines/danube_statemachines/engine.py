@@ -55,6 +55,8 @@ class Resumed(NamedTuple, Generic[T]):
 
 
 class Later(Enum):
+    """The type of `LATER`, the answer that there is no answer yet."""
+
     LATER = "the answer follows: the poll is owed"
 
 

@@ -23,6 +23,8 @@ Stale = Literal["ack", "nack", "extend"]
 
 
 class RosterPort(Protocol):
+    """What every machine asks for."""
+
     def active_changed(self, session: int | None) -> None:
         """The active consumer is another one now, or there is none."""
         ...
@@ -33,6 +35,8 @@ class RosterPort(Protocol):
 
 
 class ReliablePort(RosterPort, Protocol):
+    """What a reliable machine asks for."""
+
     def poll(self) -> None:
         """Answer once: with `polled`, `resumed` or `poll_empty`."""
         ...
@@ -63,6 +67,8 @@ class ReliablePort(RosterPort, Protocol):
 
 
 class NonReliablePort(RosterPort, Protocol):
+    """What a non-reliable machine asks for."""
+
     def offer(self, session: int) -> None:
         """Offer the message to the session's box; answer with `accepted` or `refused`."""
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 Roster = tuple[int, ...]
+"""Sessions of attached consumers; the first is next."""
 
 
 class Selection(Protocol):
