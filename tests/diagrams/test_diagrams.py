@@ -19,7 +19,7 @@ from danube_dispatcher.diagrams.paint import Paint
 from danube_dispatcher.errors import InvalidArgument, UsageError
 from danube_statemachines import RELIABLE_EXCLUSIVE, VARIANTS, Declaration, Reliable
 
-from .drawn import CHOOSING, PLAIN, RESTLESS, WILD, labels, words
+from .drawn import CHOOSING, PLAIN, RESTLESS, WILD, Lamp, labels, words
 
 MACHINES: list[Declaration[Any]] = [PLAIN, CHOOSING, RESTLESS, RELIABLE_EXCLUSIVE]
 NAMES = ["plain", "wild", "restless", "reliable"]
@@ -194,6 +194,16 @@ def test_a_png_is_as_large_as_a_screen_of_many_pixels_needs(tmp_path: Path) -> N
     assert png.startswith(b"\x89PNG")
     wide = ElementTree.fromstring(diagrams.render(PLAIN, "svg")).get("width", "").removesuffix("pt")
     assert int.from_bytes(png[16:20], "big") == pytest.approx(float(wide) * 192 / 72, abs=4)
+
+
+def test_a_machine_may_have_any_name() -> None:
+    pytest.importorskip("pygraphviz")
+    named = Declaration(WILD, Lamp, PLAIN.table, states=["off", "on", "broken"], initial="off", final="broken", completion={})
+    for style in diagrams.STYLES:
+        title = next(each.text or "" for each in ElementTree.fromstring(diagrams.render(named, "svg", style=style)).iter() if each.tag.endswith("title"))
+        assert title.startswith(WILD.replace("\n", "\ufffd"))
+        large, small = (diagrams.render(each, "png", style=style) for each in (named, PLAIN))
+        assert large[16:24] == small[16:24], "the name does not change the size"
 
 
 def luminance(colour: str) -> float:

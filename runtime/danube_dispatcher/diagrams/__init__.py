@@ -32,16 +32,20 @@ Draw = Callable[[Drawing, Heat | None], Iterator[str]]
 
 
 class Style(NamedTuple):
+    """One way to look at a machine: what it shows, and how it is told in the languages of the pictures."""
+
     shows: str
     dot: Draw
     mermaid: Draw
 
 
 FORMATS = ("dot", "mermaid", "png", "svg")
+"""What `render` makes. Text needs no more than the standard library, pictures the extra `diagrams`."""
 STYLES = {
     "flow": Style("the rows that change the state", flow.dot, flowchart.flow),
     "stays": Style("the rows that stay in their state, with their reasons", stays.dot, flowchart.stays),
 }
+"""What may be drawn, each with what it shows."""
 
 Fired = Mapping[tuple[str, int, str], int]
 """How often a row was fired in a state: (machine, row, state) → times, as in `danube_statemachines.coverage`."""

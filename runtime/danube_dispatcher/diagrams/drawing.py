@@ -59,15 +59,14 @@ class Drawing:
         """By the states they stay in; first what holds in most of them."""
         self._groups = Counter((spec["trigger"], source) for spec in declaration.table for source in spec["source"])
         self._seen = Counter[tuple[str, str]]()
-        stays: dict[tuple[str, ...], list[Stay]] = {}
         for number, spec in enumerate(declaration.table):
-            self._read(number, spec, stays)
-        self.stays = dict(sorted(stays.items(), key=lambda group: -len(group[0])))
+            self._read(number, spec)
+        self.stays = dict(sorted(self.stays.items(), key=lambda group: -len(group[0])))
         self.normal = {self.initial}
         for _ in self.states:
             self.normal |= {arrow.dest for arrow in self.arrows if arrow.source in self.normal and arrow.dest not in self.completion}
 
-    def _read(self, number: int, spec: RowSpec, stays: dict[tuple[str, ...], list[Stay]]) -> None:
+    def _read(self, number: int, spec: RowSpec) -> None:
         trigger, dest, actions = spec["trigger"], spec["dest"], ", ".join(map(words, spec["before"]))
         rest: dict[str, str] = {}
         """The states in which it stays, with how it is called there."""
@@ -85,7 +84,7 @@ class Drawing:
                 self.ending.append((number, source))
         if rest:
             states = tuple(sorted(rest, key=self.states.index))
-            stays.setdefault(states, []).append(Stay(_head_in_all(words(trigger), rest), actions, printable(spec["why"]), number))
+            self.stays.setdefault(states, []).append(Stay(_head_in_all(words(trigger), rest), actions, printable(spec["why"]), number))
 
     def _head(self, spec: RowSpec, source: str, *, completes: bool) -> str:
         group = (spec["trigger"], source)

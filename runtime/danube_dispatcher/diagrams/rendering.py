@@ -16,7 +16,7 @@ DPI = 192
 def picture(text: str, format: str, title: str, description: str) -> bytes:
     """A text in Graphviz's language as "svg" or "png". Raises UsageError when the extra `diagrams` is not installed."""
     if format == "png":
-        return _graphviz(text.replace("{", f"{{\n  graph [dpi={DPI}]", 1), format)
+        return _graphviz(text.removesuffix("}\n") + f"  dpi={DPI}\n}}\n", format)
     return _accessible(_graphviz(text, format).decode(), title, description).encode()
 
 
