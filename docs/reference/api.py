@@ -54,6 +54,7 @@ GROUPS = [
         about="danube_statemachines.engine",
     ),
     Group("Declaring a machine", "danube_statemachines", "row Declaration Row RowSpec LeanEvent", about="danube_statemachines.declaration"),
+    Group("Counting rows", "danube_statemachines.coverage"),
     Group("Exploring", "danube_statemachines.exploration"),
     Group("What a back end must do", "danube_dispatcher.storage.protocols"),
 ]

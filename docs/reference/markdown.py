@@ -72,8 +72,9 @@ def prose(text: str, links: Mapping[str, str]) -> str:
 
 
 def _code(text: str, links: Mapping[str, str]) -> str:
-    target = links.get(text.strip("`"))
-    return f"[{text}]({target})" if target else text
+    name = text.strip("`")
+    common = name.isalpha() and name.islower()  # `row` may be an argument
+    return f"[{text}]({links[name]})" if name in links and not common else text
 
 
 def _words(text: str, links: Mapping[str, str]) -> str:
