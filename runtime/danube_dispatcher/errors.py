@@ -1,39 +1,4 @@
-"""Every error that the runtime raises on purpose. The tree:
-
-DanubeError                      (danube_statemachines.errors, like the next three)
-├── InvalidArgument              a value that cannot be used; also a ValueError
-├── DefinitionError
-├── IllegalEvent
-├── UsageError                   the right call at the wrong time or place
-│   ├── Closed                   the object was closed
-│   ├── WrongContext             another thread, another event loop, or the child of a fork
-│   ├── NotSupported             this dispatcher has no such operation
-│   └── NotBlocked               there is nothing to release
-├── SubscriptionError            `.topic`, `.subscription`
-│   ├── SubscriptionNotFound
-│   ├── SubscriptionMismatch     it exists with another type, guarantee or other arguments
-│   ├── SubscriptionInUse        consumers are attached
-│   ├── SubscriptionOwned        another process has it: `.owner`, `.until`
-│   ├── OwnershipLost            another process has taken it over
-│   └── CursorUnreadable         the saved position is damaged or lies beyond the log
-├── ConsumerError                `.consumer`
-│   ├── ConsumerAttached         this consumer was added before
-│   ├── ConsumerNotFound
-│   ├── ConsumerRefused          an exclusive subscription has its one consumer
-│   └── ConsumerReplaced         a new consumer came under the same name
-├── Deadlock                     under virtual time: nothing can ever happen any more; `.waiting`
-└── StoreError                   `.store`, `.permanent`: whether trying again is pointless
-    ├── StoreNotFound            no such store, topic or directory
-    ├── NotAStore                a directory, an empty or a foreign file
-    ├── StoreTooNew              written by a newer version
-    ├── StoreDamaged
-    ├── StoreReadOnly
-    ├── StoreFull                no room on the disk; works again once there is
-    ├── StoreBusy                locked by another process for too long
-    ├── StoreUnavailable         any other trouble that may pass
-    ├── PublishFailed            `.published` of several messages are in
-    └── Fenced                   a write by somebody who no longer owns the subscription
-"""
+"""Every error that the runtime raises on purpose. Each says when it is raised, and then what to do; docs/reference/errors.md has all of them as a tree."""
 
 from __future__ import annotations
 

@@ -1,12 +1,4 @@
-"""The root of the error tree, and the errors of the model.
-
-DanubeError
-├── InvalidArgument      a value that cannot be used; also a ValueError
-├── DefinitionError      a machine is declared wrongly
-├── IllegalEvent         an event that the state does not list; also a transitions.MachineError
-├── InvariantBroken      an exploration has found a step that must not be
-└── …                    the runtime's errors: see danube_dispatcher.errors
-"""
+"""The root of all errors that are raised on purpose, and the errors of the model. Each says when it is raised, and then what to do."""
 
 from __future__ import annotations
 
