@@ -17,8 +17,8 @@ from danube_dispatcher import DanubeError
 from danube_dispatcher.adapter import ReliableAdapter
 from danube_dispatcher.dead_letters import DeadLetters
 from danube_dispatcher.messages import Message
-from danube_dispatcher.sequence.elements import Arrow, Element, End, Note, State
 from danube_statemachines import Held
+from sequences import shorthand
 
 ROOT = Path(__file__).parents[2]
 AGAIN = "run `make diagrams` and look at what changed"
@@ -28,18 +28,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 @cache
 def told(name: str) -> list[str]:
     """A story in a shorthand, with the time before what happens then."""
-    return [line for element in play(STORIES[name].script) for line in shorthand(element)]
-
-
-def shorthand(element: Element) -> list[str]:
-    at = [] if element.at is None else [f"{element.at:g} s"]
-    match element:
-        case Arrow():
-            return [*at, f"{element.source} {'~' if element.answer else '-'}> {element.target}: {element.text}"]
-        case State():
-            return [*at, f"{element.over} = {element.text}"]
-        case Note() | End():
-            return [*at, f"{', '.join(element.over)}: {element.text}"]
+    return shorthand(play(STORIES[name].script))
 
 
 def in_order(name: str, *lines: str) -> None:
@@ -106,7 +95,7 @@ def test_code_that_does_something_else_tells_another_story(plant: Plant, name: s
     before = told(name)
     plant(monkeypatch)
     try:
-        after = [line for element in play(STORIES[name].script) for line in shorthand(element)]
+        after = shorthand(play(STORIES[name].script))
     except (RuntimeError, DanubeError):  # it has come to no end
         return
     assert after != before

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from danube_statemachines import VARIANTS, DeliveryId, Held
+from danube_statemachines import VARIANTS, Held
 
 from ..consumer import Consumer
 from ..diagrams.paint import Way
@@ -17,6 +17,8 @@ LIMIT = 1_000
 """Elements of a story, after which nothing more is written: nobody looks at such a picture."""
 BETWEEN = ("poll", "polled", "resumed", "poll_empty", "wake", "recover", "save_failure")
 """What a machine and its engine say to each other and to nobody else. It is left out where the two are one participant."""
+NEWS = ("wake", "recover", "close")
+"""What no step of the machine has brought about."""
 
 
 class Recorder:
@@ -51,7 +53,8 @@ class Recorder:
         self.consumers: list[Consumer] = []
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock() if began is None else began
-        self._holder: DeliveryId | None = None
+        self._open: tuple[str, str] | None = None
+        """Who holds what."""
         self._call: tuple[str, str] | None = None
         self._began_in: str | None = None
         """Where it stood before the state that is told last, if nobody called."""
@@ -74,13 +77,13 @@ class Recorder:
 
     def transition(self, machine: str, source: str, trigger: str, dest: str, row: int) -> None:
         declaration = VARIANTS[machine]
-        if len(self.story) >= LIMIT or (dest == source and not declaration.table[row]["before"]):
+        actions = declaration.table[row]["before"]
+        if len(self.story) >= LIMIT or (dest == source and not actions):
             return  # nothing comes of a row that stays and does nothing
-        inner = trigger in declaration.completion.values() or (trigger in BETWEEN and self.engine == self.machine)
-        if inner or trigger == "close":  # which has many causes: nobody may have asked for it
-            self._passes(source, dest)
+        if trigger == "close" or trigger in declaration.completion.values() or (trigger in BETWEEN and self.engine == self.machine):
+            self._passes(trigger, source, dest)  # nobody may have asked for a close
             return
-        who, what = self._caller(trigger)
+        who, what = self._caller(trigger, actions)
         self._write(Arrow(who, self.machine, event_words(trigger, what), way_of(dest)))
         if dest != source:
             self._began_in = None
@@ -90,10 +93,12 @@ class Recorder:
         if len(self.story) >= LIMIT:
             return
         effect: Effect = (name, *(self._on_own_clock(each) for each in arguments))
-        if name == "send":
-            self._holder = effect[1]
         session = addressee(effect)
         target = self._called(session) if session is not None else self._participant(TO.get(name, self.machine))
+        if name == "send":
+            self._open = target, f"{self.named(effect[1][2])}, attempt {effect[1][3]}"
+        elif name == "offer":
+            self._open = target, ""
         text = effect_words(effect, self.named)
         if target != self.machine:
             self._before_state(Arrow(self.machine, target, text, self._way()))
@@ -102,16 +107,13 @@ class Recorder:
 
     # how
 
-    def _caller(self, trigger: str) -> tuple[str, str]:
+    def _caller(self, trigger: str, actions: list[str]) -> tuple[str, str]:
         if trigger in FROM:
             return self._participant(FROM[trigger]), ""
         call, self._call = self._call, None
-        if call is not None:
-            return call
-        if self._holder is None or trigger not in ANSWERS:
-            return "a consumer", ""
-        _, session, offset, attempt = self._holder
-        return self._called(session), f"{self.named(offset)}, attempt {attempt}"
+        if call is None and self._open is not None and trigger in ANSWERS and not any(action.startswith("stale") for action in actions):
+            call = self._open
+        return call or ("a consumer", "")
 
     def _participant(self, name: str) -> str:
         return {MACHINE: self.machine, ENGINE: self.engine}.get(name, name)
@@ -134,11 +136,11 @@ class Recorder:
         state = self._own_state()
         return way_of(state.path[-1]) if state else "quiet"
 
-    def _passes(self, source: str, dest: str) -> None:
+    def _passes(self, trigger: str, source: str, dest: str) -> None:
         """It goes on to another state by itself. If that leads back to where it was told to stand, there is nothing to tell."""
         last = self._own_state()
         self._write(State(self.machine, (dest,)))
-        if last is not None and self.story[-1].at is None:
+        if last is not None and self.story[-1].at is None and trigger not in NEWS:
             self.story[-2:] = [last._replace(path=(*last.path, dest))]
         else:
             self._began_in = source

@@ -23,8 +23,8 @@ TO = {
     **dict.fromkeys(("sent", "dropped", "no_consumer"), PUBLISHER),
 }
 """Whom an effect goes to, if not to a consumer."""
-ANSWERS = ("ack", "nack", "extend")
-"""Events that are about a delivery."""
+ANSWERS = ("ack", "nack", "extend", "accepted", "refused")
+"""Events by which a consumer answers to what it was given."""
 MEANING = {
     "polled": "a message",
     "resumed": "a message with a history",
