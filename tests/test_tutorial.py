@@ -1,4 +1,4 @@
-"""What docs/tutorial.md tells its reader to save and to type is saved and typed here, in the same order, and each terminal shows what the page shows."""
+"""What a page tells its reader to save and to type is saved and typed here, in the same order, and each terminal shows what the page shows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from typing import IO
 
 import pytest
 
-PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
+DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r'^```(python|console) title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```((?:python|console).*)$", re.MULTILINE)
 PATIENCE = 20.0
 """Seconds after which a line is not waited for any more."""
 ENDS = {"^C": (signal.SIGINT, 0), "^\\Quit": (signal.SIGQUIT, -signal.SIGQUIT), "Killed": (None, -signal.SIGKILL)}
@@ -36,9 +37,9 @@ for name, module in list(sys.modules.items()):
 """
 
 
-def test_its_reader_gets_through(tmp_path: Path) -> None:
-    blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-    assert {kind for kind, _, _ in blocks} == {"python", "console"}
+@pytest.mark.parametrize("page", [path for path in sorted(DOCS.rglob("*.md")) if BLOCK.search(path.read_text(encoding="utf-8"))], ids=lambda page: page.name)
+def test_its_reader_gets_through(page: Path, tmp_path: Path) -> None:
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     hurry = tmp_path / "hurry"
     hurry.mkdir()
     (hurry / "sitecustomize.py").write_text(HURRY)
@@ -54,6 +55,13 @@ def test_its_reader_gets_through(tmp_path: Path) -> None:
     finally:
         for terminal in desk.terminals.values():
             terminal.kill()
+
+
+def test_nothing_is_shown_that_nobody_types() -> None:
+    shown = [(page.name, fence) for page in DOCS.rglob("*.md") for fence in FENCE.findall(page.read_text(encoding="utf-8"))]
+    assert {fence for _, fence in shown} >= {"python", 'console title="shell"'}
+    # a program without a title is run by test_readme
+    assert not [each for each in shown if each[1] != "python" and " title=" not in each[1]]
 
 
 def test_a_part_replaces_what_it_defines(tmp_path: Path) -> None:
@@ -216,7 +224,7 @@ class Terminal:
                     raise
                 time.sleep(0.1)
             else:
-                self._desk.owner = int(re.findall(r":(\d+) until ", looked.stdout)[-1])
+                self._desk.owner = next(map(int, re.findall(r":(\d+) until ", looked.stdout)), None)
                 return
 
     def _end(self, number: signal.Signals | None, code: int) -> None:
