@@ -119,21 +119,27 @@ def foreign(site: Path = SITE) -> Iterator[str]:
             yield f"{path.relative_to(site)}: {found[1] or found[2]}"
 
 
+def build() -> list[str]:
+    """Stage and build the site; say what is wrong with it."""
+    if nowhere := [f"{link.page.relative_to(ROOT)}: {link.to} leads nowhere" for page in pages() for link in links(page) if not link.leads_somewhere]:
+        return nowhere
+    shutil.rmtree(STAGE, ignore_errors=True)
+    for path in [*pages(), ROOT / "docs" / "site.css"]:
+        stage(path)
+    # not --quiet: that hides the warnings from --strict, too
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "docs" / "mkdocs.yml")]
+    built = subprocess.run(command, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False)
+    if built.returncode:
+        return [built.stdout + built.stderr]
+    return [f"{stranger} comes from another host" for stranger in foreign()]
+
+
 def main() -> int:
-    wrong = [f"{link.page.relative_to(ROOT)}: {link.to} leads nowhere" for page in pages() for link in links(page) if not link.leads_somewhere]
-    if not wrong:
-        shutil.rmtree(STAGE, ignore_errors=True)
-        for page in [*pages(), ROOT / "docs" / "site.css"]:
-            stage(page)
-        # --quiet would hide warnings from --strict, too
-        command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "docs" / "mkdocs.yml")]
-        built = subprocess.run(command, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False)
-        if built.returncode:
-            print(built.stdout + built.stderr, file=sys.stderr)
-            return 1
-        wrong = [f"{stranger} comes from another host" for stranger in foreign()]
-    print("\n".join(wrong) or f"wrote {SITE.relative_to(ROOT)}/index.html", file=sys.stderr if wrong else sys.stdout)
-    return bool(wrong)
+    if wrong := build():
+        print("\n".join(wrong), file=sys.stderr)
+        return 1
+    print(f"wrote {SITE.relative_to(ROOT)}/index.html; to search in it: python3 -m http.server --directory {SITE.relative_to(ROOT)}")
+    return 0
 
 
 if __name__ == "__main__":
