@@ -49,6 +49,7 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(built: Path) -> None:
         text = wheel.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == set(PACKAGES)
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
+    assert {f"danube_dispatcher/live/assets/live.{kind}" for kind in ("html", "css", "js")} <= set(names)
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     metadata = text.splitlines()
     assert "License-Expression: Apache-2.0" in metadata

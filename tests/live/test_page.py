@@ -209,10 +209,14 @@ async def test_one_that_has_closed_is_told_as_it_was(topic: Topic) -> None:
     subscription = await topic.subscribe("readers", start="earliest")
     feed = Feed()
     feed.add(watched := Watched(1, "it", subscription.dispatcher))
-    await subscription.close()
     feed.begin()
+    await subscription.close()
+    assert story(watched) == [("close → Closed", "")]
     told = watched.tell(all=True)
     assert (told["state"], told["why"]["code"]) == ("Closed", "closed")
+    feed.end()
+    feed.begin()
+    assert watched.tell(all=True) == told
     feed.end()
 
 

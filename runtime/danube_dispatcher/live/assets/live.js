@@ -101,6 +101,7 @@ const fading = new WeakMap();
 
 async function draw(machine) {
   const answer = await fetch(`${machine}.svg`);
+  if (!answer.ok) throw new Error(answer.statusText);
   const svg = new DOMParser().parseFromString(await answer.text(), "image/svg+xml").documentElement;
   const { width, height } = svg.viewBox.baseVal;
   svg.removeAttribute("width");
@@ -112,15 +113,19 @@ async function draw(machine) {
 
 async function showPicture() {
   const { machine } = selected.now;
-  if (!pictures.has(machine)) {
-    pictures.set(machine, draw(machine));
-    pictures.get(machine).catch(() => pictures.delete(machine)); // it is tried again
+  if (!pictures.has(machine)) pictures.set(machine, draw(machine));
+  let svg;
+  try {
+    svg = await pictures.get(machine);
+  } catch {
+    pictures.delete(machine); // the next event tries again
+    return;
   }
-  const svg = await pictures.get(machine);
   if (selected?.now.machine !== machine) return;
   for (const element of svg.querySelectorAll(".flash")) element.classList.remove("flash");
-  $("machine").replaceChildren(svg);
-  $("machine").scrollLeft = ($("machine").scrollWidth - $("machine").clientWidth) / 2;
+  const figure = $("machine");
+  figure.replaceChildren(svg);
+  figure.scrollLeft = (figure.scrollWidth - figure.clientWidth) / 2;
   light();
 }
 
@@ -221,12 +226,12 @@ function select(subject) {
     tab.tabIndex = chosen ? 0 : -1;
   }
   $("panel").hidden = subject === null;
-  $("nothing").hidden = subject !== null;
   if (subject === null) return;
   $("panel").setAttribute("aria-labelledby", subject.tab.id);
   history.replaceState(null, "", `#${encodeURIComponent(subject.now.name)}`);
   hold(false);
   showNow();
+  $("machine").replaceChildren();
   showPicture();
 }
 
@@ -287,11 +292,13 @@ function hear(told) {
     if (before !== each.why.code && STUCK.includes(each.why.code)) say($("alarm"), `${each.name}: ${each.why.sentence}`);
     if (subject === selected) {
       showNow();
-      light();
+      if ($("machine").firstElementChild) light();
+      else showPicture();
       follow(ways);
       if (subject.seen !== seen) showStory();
     }
   }
+  $("nothing").hidden = subjects.size > 0;
   if (changed && !(selected && subjects.get(selected.now.key) === selected)) select(wanted());
 }
 
