@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -19,15 +20,19 @@ from danube_dispatcher import (
     FailurePolicy,
     Message,
     NotBlocked,
+    OwnershipLost,
     SubscriptionInUse,
     SubscriptionNotFound,
     SubscriptionOwned,
     Topic,
 )
-from danube_dispatcher.clock import HEARTBEAT, LEASE
-from danube_dispatcher.virtual_time import advance
-from delivering import TOPIC, Place, join, publish, settle, take, waiting
-from processes import Machine, outlive
+from danube_dispatcher.clock import HEARTBEAT, LEASE, RENEWAL
+from danube_dispatcher.storage import open_store
+from danube_dispatcher.storage.protocols import Store
+from danube_dispatcher.virtual_time import VirtualLoop, advance
+from delivering import TOPIC, Place, join, now, publish, settle, take, waiting
+from faults import FaultStore
+from processes import EPOCH, Machine, faults_of, kill, outlive
 
 ROOT = Path(__file__).parents[2]
 machine = processes.machine
@@ -162,6 +167,61 @@ async def test_two_event_loops_of_one_process_are_two_owners(tmp_path: Path) -> 
         thread.start()
         await asyncio.to_thread(thread.join)
     assert len(met) == 1
+
+
+class Walls(NamedTuple):
+    """A store that two processes have open, each with a wall clock of its own."""
+
+    mine: Topic
+    other: Topic
+    ahead: dict[str, float]
+    """Seconds by which each clock is ahead."""
+
+
+@pytest.fixture
+async def walls(tmp_path: Path) -> AsyncIterator[Walls]:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    ahead = {"mine": 0.0, "other": 0.0}
+
+    async def process(which: str) -> tuple[Store, Topic]:
+        store = await open_store(f"sqlite:{tmp_path / 's.db'}", create=True, clock=lambda: EPOCH + loop.time() + ahead[which])
+        loop.busy.append(lambda: store.outstanding > 0)
+        return store, await Topic.open(FaultStore(store), TOPIC)
+
+    (store, mine), (another, other) = await process("mine"), await process("other")
+    yield Walls(mine, other, ahead)
+    await other.close()
+    if not faults_of(mine).dead:
+        await mine.close()
+    await store.close()
+    await another.close()
+
+
+async def test_a_wall_clock_that_jumps_ahead_can_cost_a_living_owner_its_lease_and_loses_nothing(walls: Walls) -> None:
+    await publish(walls.mine, "a")
+    old = await join(await walls.mine.subscribe("s", start="earliest"), "c")
+    delivery = await take(old)
+    walls.ahead["other"] = LEASE + 1
+    again = await take(await join(await walls.other.subscribe("s"), "c"))
+    assert again.message == delivery.message
+    assert await delivery.ack() is True  # by its own clocks the old owner still has its lease
+    await advance(RENEWAL + HEARTBEAT)
+    with pytest.raises(OwnershipLost):
+        await take(old)
+    assert await again.ack() is True
+
+
+async def test_a_wall_clock_that_is_set_back_delays_a_waiter_by_no_more_than_a_lease(walls: Walls) -> None:
+    await walls.mine.subscribe("s")
+    kill(walls.mine)
+    walls.ahead["other"] = -3600.0
+    await advance(2 * LEASE)
+    with pytest.raises(SubscriptionOwned):
+        await walls.other.subscribe("s")
+    began = now()
+    await walls.other.subscribe("s", wait=None)
+    assert now() - began <= LEASE + HEARTBEAT
 
 
 # consumers and deliveries
