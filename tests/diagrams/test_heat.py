@@ -17,7 +17,7 @@ from danube_statemachines.coverage import Fired, fired_report, unfired_sources
 
 from .drawn import PLAIN, lamp, words
 
-FIRED = Fired({("lamp", 0, "off"): 7, ("lamp", 1, "off"): 1200, ("lamp", 2, "on"): 10, ("other", 3, "on"): 5})
+FIRED = Fired({("lamp", 0, "off"): 7, ("lamp", 1, "off"): 1200, ("lamp", 2, "on"): 10, ("other", 3, "on"): 50_000})
 """Of `PLAIN`, which was never hit, nor pressed when it was broken."""
 
 
@@ -154,4 +154,6 @@ def test_the_same_in_mermaid() -> None:
     assert '|"press [dark] (7)"|' in flow
     assert '|"hit (never)"|' in flow
     assert f"linkStyle 3 stroke:{paint.NEVER.area}" in flow
-    assert "<b>off, broken</b><br/>press [else in off]: off 1,200, broken never" in diagrams.mermaid(PLAIN, style="stays", fired=FIRED)
+    stays = diagrams.mermaid(PLAIN, style="stays", fired=FIRED)
+    assert '"<b>off, broken</b><br/>press [else in off]: off 1,200, broken never"):::never' in stays
+    assert ":::never" not in diagrams.mermaid(PLAIN, style="stays", fired=everything(PLAIN))
