@@ -94,6 +94,8 @@ def stage(path: Path, root: Path = ROOT, into: Path = STAGE) -> Path:
         return Path(os.path.relpath(stage(target, root, into), at.parent)).as_posix()
 
     def turned(found: re.Match[str]) -> str:
+        if found["ticks"] and found.string.startswith("|", found.string.rfind("\n", 0, found.start()) + 1):
+            return found[0].replace(r"\|", "|")  # in a table forges want it, and MkDocs shows it
         if not found["to"] or not (link := Link(path, found["to"])).inside or link.to.startswith("#"):
             return found[0]
         return found["before"] + linked(link.target) + (f"#{link.anchor}" if link.anchor else "")
@@ -103,7 +105,7 @@ def stage(path: Path, root: Path = ROOT, into: Path = STAGE) -> Path:
     elif path in pages(root):
         at.write_text(LINK.sub(turned, path.read_text(encoding="utf-8")), encoding="utf-8")
     else:
-        head = f"---\nsearch:\n  exclude: true\n---\n# {path.relative_to(root)}\n\n"
+        head = f"---\nsearch: {{exclude: true}}\nhide: [toc]\n---\n# {path.relative_to(root)}\n\n"
         if path.is_dir():
             body = "\n".join(f"- [{child.name}]({linked(child)})" for child in sorted(path.iterdir()) if child.is_file())
         else:

@@ -54,6 +54,12 @@ def test_code_has_no_links(project: Path) -> None:
     assert "handlers[name](event)  # [nor](this.md)" in page
 
 
+def test_a_bar_in_the_code_of_a_table_needs_no_mark_on_the_site(project: Path) -> None:
+    (project / "docs/bar.md").write_text("# Bar\n\n`a\\|b`\n\n| a |\n|---|\n| `a \\| b` |\n", encoding="utf-8")
+    assert "`a\\|b`" in staged(project)["bar.md"]
+    assert "| `a | b` |" in staged(project)["bar.md"]
+
+
 def test_a_source_stands_on_a_page_as_it_is_and_a_folder_lists_its_files(project: Path) -> None:
     found = staged(project)
     assert '# code/run.py\n\n``````python\nprint("```")\n\n``````\n' in found["source/code/run.py.md"]
