@@ -15,6 +15,7 @@ import pytest
 import danube_dispatcher
 import processes
 from danube_dispatcher import (
+    ConsumerReplaced,
     DanubeError,
     Delivery,
     FailurePolicy,
@@ -225,6 +226,32 @@ async def test_a_wall_clock_that_is_set_back_delays_a_waiter_by_no_more_than_a_l
 
 
 # consumers and deliveries
+
+
+async def test_an_ack_that_is_cancelled_while_it_waits_for_the_disk_counts_all_the_same(machine: Machine) -> None:
+    topic = await machine.topic()
+    await publish(topic, *"ab")
+    consumer = await join(await topic.subscribe("s", start="earliest", flush_interval=0), "c")
+    delivery = await take(consumer)
+    faults_of(topic).lag("store", before=2.0, times=1)
+    ack = asyncio.ensure_future(delivery.ack())
+    await advance(1)
+    ack.cancel()
+    await advance(2)
+    assert ack.cancelled()
+    assert machine.stored_cursor() == 0
+    assert await delivery.ack() is False
+    assert (await take(consumer)).message.payload == b"b"
+
+
+async def test_a_second_run_under_the_same_name_takes_over_from_the_first(machine: Machine) -> None:
+    topic = await machine.topic()
+    subscription = await topic.subscribe("s", type="shared")
+    first, second = (asyncio.ensure_future(subscription.run(lambda delivery: None)) for _ in range(2))
+    await settle()
+    assert isinstance(first.exception(), ConsumerReplaced)
+    await subscription.close()
+    await second
 
 
 async def test_nothing_of_a_message_but_its_place_is_logged_or_shown(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
