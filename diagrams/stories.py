@@ -98,7 +98,7 @@ async def takeover(stage: Stage) -> None:
     await one.subscribe()
     anna = await one.join("anna")
     delivery = await anna.take()
-    two = await stage.process("process 2")
+    two = await stage.process("process 2", renewals=True)
     await asyncio.sleep(1.0)
     waiting = asyncio.ensure_future(two.subscribe(wait=None))
     await asyncio.sleep(3.0)
