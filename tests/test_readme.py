@@ -137,8 +137,3 @@ def test_commands_are_found_in_a_line() -> None:
     ]
     assert ours("danube-dispatcher consume a.db /b/c d --exec 'sh -c \"wc -c | cat\"'") == [("consume", "a.db", "/b/c", "d", "--exec", 'sh -c "wc -c | cat"')]
     assert ours("make test") == []
-
-
-def test_what_a_terminal_shows_is_shown_where_a_test_goes_through_it() -> None:
-    shown = {page.name for page in PAGES if re.search("^```console", page.read_text(encoding="utf-8"), re.MULTILINE)}
-    assert shown <= {"tutorial.md"}, "only tests/test_tutorial.py types what stands in such a block"
