@@ -15,10 +15,11 @@ async def ask(store: Store, topic: str, subscription: str, owner: str, action: s
 
     Raises `refused` with what the owner has against it, StoreUnavailable when it has not answered within a lease, and SubscriptionNotFound.
     """
-    request = await store.ask(topic, subscription, action)
+    asking = asyncio.ensure_future(store.ask(topic, subscription, action))
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LEASE
     try:
+        request = await asyncio.shield(asking)
         while loop.time() < deadline:
             await asyncio.sleep(HEARTBEAT / 4)
             answer = await store.answered(request)
@@ -28,11 +29,11 @@ async def ask(store: Store, topic: str, subscription: str, owner: str, action: s
                     return rest
                 raise refused(f"{owner} answers: {rest}")
     except asyncio.CancelledError:
-        await to_the_end(_withdraw(store, request))
+        await to_the_end(_withdraw(store, asking))
         raise
-    await _withdraw(store, request)
+    await _withdraw(store, asking)
     raise StoreUnavailable(store.url, f"the owner {owner} has not answered within {LEASE:g} s; its lease may have run out, try again")
 
 
-async def _withdraw(store: Store, request: int) -> None:
-    await store.answered(request, withdraw=True)
+async def _withdraw(store: Store, asking: asyncio.Future[int]) -> None:
+    await store.answered(await asking, withdraw=True)

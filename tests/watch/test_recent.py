@@ -158,10 +158,12 @@ async def test_an_owner_that_is_gone_does_not_answer(machine: Machine) -> None:
     assert await elsewhere.asked() == [], "nothing is left behind"
 
 
-async def test_who_stops_looking_leaves_no_request_behind(machine: Machine) -> None:
+@pytest.mark.parametrize("late", [0.0, 1.0], ids=["while it waits", "while it asks"])
+async def test_who_stops_looking_leaves_no_request_behind(machine: Machine, late: float) -> None:
     topic, _, _ = await owner(machine)
     elsewhere = await machine.process()
     kill(topic)
+    elsewhere.lag("ask", after=late)
     looking = asyncio.create_task(look(elsewhere))
     await advance(HEARTBEAT / 3)
     assert len(await elsewhere.asked()) == 1

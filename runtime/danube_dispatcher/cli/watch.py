@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 from functools import partial
@@ -44,8 +45,12 @@ async def _watch(arguments: argparse.Namespace) -> int:
     try:
         watch = Watch(feed, await feed.read(), arguments.store)  # a mistake in the command line ends it before it begins
         try:
-            return await watch.run_async() or watch.return_code or 0
+            code = await watch.run_async() or watch.return_code or 0
         finally:
             await watch.stop()
     finally:
         await feed.close()
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():  # Textual takes it for an end like any other
+        raise asyncio.CancelledError
+    return code

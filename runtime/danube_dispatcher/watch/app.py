@@ -10,18 +10,17 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, VerticalScroll
 from textual.content import Content
-from textual.events import Click, Resize
+from textual.events import Click, Key, Resize
 from textual.geometry import Region
 from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import Worker, WorkerError
 
-from ..diagrams import Drawing
 from ..diagrams.paint import printable
 from . import panel
 from .feed import Feed, Picked, Sight
-from .lines import Key, Line
-from .table import SORTS, Table
+from .lines import Line, Which
+from .table import SORTS, Table, drawn
 
 LOOK = 1.0
 """Seconds between two readings of the store, and between two questions to an owner."""
@@ -43,10 +42,17 @@ KEYS = (
 
 
 class Help(Screen[None]):
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,enter,space", "app.pop_screen")]
+    """Any key ends it, and does nothing else."""
 
     def compose(self) -> ComposeResult:
         yield Static(panel.help_text(KEYS), id="help")
+
+    def on_key(self, event: Key) -> None:
+        event.stop()
+        self.call_later(self._end)
+
+    def _end(self) -> None:
+        _ = self.dismiss()  # it cannot be waited for from in here
 
 
 class Watch(App[int]):
@@ -92,7 +98,7 @@ class Watch(App[int]):
     ]
 
     def __init__(self, feed: Feed, sight: Sight, where: str) -> None:
-        super().__init__()
+        super().__init__(ansi_color=True)
         self.theme = "ansi-dark"  # the terminal's own colours, on its own ground, dark or light; none with NO_COLOR
         self._feed = feed
         self._sight = sight
@@ -100,10 +106,9 @@ class Watch(App[int]):
         self._order = next(iter(SORTS))
         self._lines: list[Line] = []
         self._nth = 0
-        self._chosen: Key | None = None
-        self._picked: Picked | None = None
-        """What the panel shows, while there is one."""
+        self._chosen: Which | None = None
         self._wanted = asyncio.Event()
+        """Set while there is something to ask."""
         self._loops: list[Worker[None]] = []
         """What looks and what asks; none while it is frozen."""
 
@@ -154,20 +159,16 @@ class Watch(App[int]):
         loop = asyncio.get_running_loop()
         while True:
             next_at = loop.time() + LOOK
-            if (picked := self._picked) is None:
-                self._wanted.clear()
-                await self._wanted.wait()
-                continue
-            await self._feed.ask(picked, self._line(picked.key))
+            await self._wanted.wait()
+            await self._feed.ask()
             self._show()
             await asyncio.sleep(next_at - loop.time())
 
     # what there is to see
 
-    def _line(self, key: Key | None) -> Line | None:
-        return next((line for line in self._sight.lines if line.key == key), None)
-
     def _show(self) -> None:
+        if isinstance(self.screen, Help):
+            return
         lines = self._lines = sorted(self._sight.lines, key=SORTS[self._order])
         keys = [line.key for line in lines]
         self._nth = keys.index(self._chosen) if self._chosen in keys else max(0, min(self._nth, len(lines) - 1))
@@ -175,7 +176,7 @@ class Watch(App[int]):
         self._chosen = None if line is None else line.key
         self._pick_chosen()
         compact = self.size.height < TALL
-        self.screen.set_class(self._picked is not None, "picked")
+        self.screen.set_class(self._feed.picked is not None, "picked")
         self.screen.set_class(compact, "compact")
         self.screen.set_class(self.size.width >= WIDE, "wide")
         table = Table(lines, self.size.width - 1)
@@ -183,33 +184,36 @@ class Watch(App[int]):
         self._put("title", panel.title(self._sight, self._where, self._order, frozen=not self._loops))
         self._put("heading", table.heading())
         self._put("rows", Content("\n").join(rows) if rows else Content("  no subscriptions"))
-        self._put("why", panel.why(line, () if self._picked else lines))
+        self._put("why", panel.why(line, () if self._feed.picked else lines))
         self._put("trouble", Content(printable(self._sight.trouble)))
         self.query_one("#trouble").display = bool(self._sight.trouble)
         box = self.query_one("#table")
-        box.styles.height = "1fr" if self._picked is None else 1 if compact else max(1, min(len(lines), self.size.height - TALL + 3))
+        box.styles.height = "1fr" if self._feed.picked is None else 1 if compact else max(1, min(len(lines), self.size.height - TALL + 3))
         self.call_after_refresh(box.scroll_to_region, Region(0, self._nth, 1, 1), animate=False)
-        if line is not None and self._picked is not None:
-            drawing = Drawing(line.machine)
-            self._put("picked", panel.heading(line, self._picked))
+        if line is not None and self._feed.picked is not None:
+            drawing = drawn(line.machine)
+            self._put("picked", panel.heading(line, self._feed.picked))
             self._put("counts", panel.counts(line))
-            self._put("states", panel.states(drawing, line, self._picked, titles=not compact))
-            self._put("out", panel.ways_out(drawing, line, self._picked))
-            self._put("story", panel.story(drawing, line, self._picked))
+            self._put("states", panel.states(drawing, line, self._feed.picked, titles=not compact))
+            self._put("out", panel.ways_out(drawing, line, self._feed.picked))
+            self._put("story", panel.story(drawing, line, self._feed.picked))
 
     def _put(self, place: str, content: Content) -> None:
         self.query_one(f"#{place}", Static).update(content)
 
     def _pick_chosen(self) -> None:
         """The panel follows the table."""
-        if self._picked is not None and self._picked.key != self._chosen:
+        if self._feed.picked is not None and self._feed.picked.key != self._chosen:
             self._pick(self._chosen)
 
-    def _pick(self, key: Key | None) -> None:
-        self._picked = None if key is None else Picked(key)
-        if self._picked is not None and not self._loops:
-            self._picked.unheard("frozen: nobody is asked")
-        self._wanted.set()
+    def _pick(self, key: Which | None) -> None:
+        self._feed.picked = picked = None if key is None else Picked(key)
+        if picked is None:
+            self._wanted.clear()
+        else:
+            self._wanted.set()
+            if not self._loops:
+                picked.unheard("frozen: nobody is asked")
 
     # keys
 
@@ -226,13 +230,12 @@ class Watch(App[int]):
             self._choose(event.y)
 
     def action_pick(self) -> None:
-        if self._picked is None:
+        if self._feed.picked is None:
             self._pick(self._chosen)
             self._show()
 
     def action_leave(self) -> None:
-        self._picked = None
-        self._feed.leave()
+        self._pick(None)
         self._show()
 
     def action_sort(self) -> None:
@@ -248,7 +251,7 @@ class Watch(App[int]):
         self._show()
 
     async def action_help(self) -> None:
-        await self.push_screen(Help())
+        await self.push_screen(Help(), lambda _: self._show())
 
     def action_end(self, code: int) -> None:
         self.exit(code)

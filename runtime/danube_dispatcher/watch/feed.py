@@ -19,7 +19,7 @@ from ..overview import Overview, overview, told
 from ..recent import KEPT, Glance, Transition
 from ..status import SubscriptionInfo
 from ..storage.protocols import Store
-from .lines import Key, Line, Rates, Sample
+from .lines import Line, Rates, Sample, Which
 
 
 class Sight(NamedTuple):
@@ -34,13 +34,13 @@ class Sight(NamedTuple):
 class Picked:
     """A subscription that is looked at closely, and what its owner has told of it."""
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Which) -> None:
         self.key = key
         self.owner = ""
         self.glance: Glance | None = None
         """The last that its owner has told; None while it is not heard of."""
         self.trouble = ""
-        self.story: deque[Transition | int] = deque(maxlen=KEPT)
+        self.story: deque[Transition | int] = deque(maxlen=KEPT + 1)
         """The last transitions, oldest first; a number says how many there were that nobody has kept."""
         self.fresh: list[Transition] = []
         """Those of the last answer."""
@@ -71,7 +71,8 @@ class Feed:
         self._found_at = 0.0
         self._sight = Sight(0.0, ())
         self._rates = Rates()
-        self._picked: Picked | None = None
+        self.picked: Picked | None = None
+        """Whose owner is asked."""
 
     async def close(self) -> None:
         store, self._store = self._store, None
@@ -110,32 +111,29 @@ class Feed:
     def _line(self, topic: str, info: SubscriptionInfo, now: float) -> Line:
         at = info.until - LEASE  # when its owner renewed its lease, and told
         key = (topic, info.name)
-        picked = self._picked
+        picked = self.picked
         if picked is not None and picked.key == key and picked.glance is not None and picked.owner == info.owner and picked.glance.at >= at:
             info, at = replace(info, status=picked.glance.report), picked.glance.at
         each = told(info, now)
         return Line(topic, each, self._rates.of(key, _sample(info.owner, at, each["status"])))
 
-    async def ask(self, picked: Picked, line: Line | None) -> None:
+    async def ask(self) -> None:
         """Ask the owner of the picked subscription, and note what it tells, or why it does not."""
-        self._picked = picked
-        store = self._store
+        picked, store = self.picked, self._store
+        if picked is None or store is None:
+            return
+        line = next((line for line in self._sight.lines if line.key == picked.key), None)
         if line is None:
             picked.unheard("the subscription is not there any more")
         elif not line.owner:
             picked.unheard("no process has it open, so nobody can tell its transitions")
-        elif store is not None:
-            owner = line.owner
-            seen = picked.seen if owner == picked.owner else 0
+        else:
+            seen = picked.seen if line.owner == picked.owner else 0
             try:
-                answer = await ask(store, *line.key, owner, f"watch:{seen}", NotSupported)
-                picked.heard(owner, Glance.decode(answer))
+                answer = await ask(store, *line.key, line.owner, f"watch:{seen}", NotSupported)
+                picked.heard(line.owner, Glance.decode(answer))
             except (DanubeError, OSError) as error:
                 picked.unheard(f"its transitions are not told: {error}")
-
-    def leave(self) -> None:
-        """Nobody is picked any more."""
-        self._picked = None
 
 
 def _sample(owner: str, at: float, status: dict[str, Any]) -> Sample | None:

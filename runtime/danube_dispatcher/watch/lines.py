@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from danube_statemachines import RELIABLE_EXCLUSIVE, RELIABLE_SHARED, Declaration, Reliable
 
-from ..clock import HEARTBEAT
+from ..clock import HEARTBEAT, LEASE
 
-Key = tuple[str, str]
+Which = tuple[str, str]
 """Topic and subscription."""
 Urgency = Literal["well", "waits", "stuck"]
 
@@ -52,7 +52,7 @@ class Line:
     rate: Rate
 
     @property
-    def key(self) -> Key:
+    def key(self) -> Which:
         return self.topic, self.name
 
     @property
@@ -112,25 +112,25 @@ class Rates:
     """Messages a second, from two samples of the same owner."""
 
     def __init__(self) -> None:
-        self._last: dict[Key, tuple[Sample, Rate]] = {}
+        self._last: dict[Which, tuple[Sample, Rate]] = {}
 
-    def of(self, key: Key, sample: Sample | None) -> Rate:
+    def of(self, key: Which, sample: Sample | None) -> Rate:
         """The rate up to this sample; without one there is none."""
         if sample is None:
             self._last.pop(key, None)
             return Rate()
-        before, rate = self._last.get(key, (sample, Rate()))
+        if key not in self._last or self._last[key][0].owner != sample.owner:
+            self._last[key] = sample, Rate()
+        before, rate = self._last[key]
         elapsed, delivered, settled = sample.at - before.at, sample.delivered - before.delivered, sample.settled - before.settled
-        if before.owner != sample.owner or delivered < 0 or settled < 0:  # it counts from its opening on
-            rate = Rate()
-        elif elapsed >= HEARTBEAT:
-            rate = Rate(delivered / elapsed, settled / elapsed)
-        elif key in self._last:
-            return rate  # an older one, or too near
+        if -LEASE < elapsed < HEARTBEAT:  # an older one, or too near
+            return rate
+        counts_anew = elapsed < 0 or delivered < 0 or settled < 0  # its clock was set back, or it has opened it again
+        rate = Rate() if counts_anew else Rate(delivered / elapsed, settled / elapsed)
         self._last[key] = sample, rate
         return rate
 
-    def keep(self, keys: set[Key]) -> None:
+    def keep(self, keys: set[Which]) -> None:
         """Forget all others."""
         for key in self._last.keys() - keys:
             del self._last[key]

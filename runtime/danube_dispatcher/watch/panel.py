@@ -132,13 +132,12 @@ when nobody has asked for 10 s.
 """
 
 
-def title(sight: Sight, name: str, order: str, *, frozen: bool) -> Content:
+def title(sight: Sight, where: str, order: str, *, frozen: bool) -> Content:
     total, stuck = len(sight.lines), sum(line.urgency == "stuck" for line in sight.lines)
-    parts: Parts = [(f" {printable(name)} ", "bold"), (f" {time_of(sight.at, '%H:%M:%S')}  {total} subscription{'' if total == 1 else 's'}", "")]
+    parts: Parts = [(f" {time_of(sight.at, '%H:%M:%S')}", "bold"), (f"  {total} subscription{'' if total == 1 else 's'}", "")]
     parts += [(f", {stuck} stuck", ALARM)] if stuck else []
-    parts += [(f"  by {order}", "dim")]
     parts += [("  ", ""), (" frozen ", "reverse")] if frozen else []
-    return Content.assemble(*parts)
+    return Content.assemble(*parts, (f"  by {order}  {printable(where)}", "dim"))  # the longest last: it may be cut
 
 
 def why(line: Line | None, others: Sequence[Line] = ()) -> Content:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from textual.content import Content
 
+from danube_statemachines import RELIABLE_SHARED, Declaration
+
 from ..diagrams import Drawing, Way
 from ..diagrams.paint import printable
-from .lines import Key, Line
+from .lines import Line, Which
 
 NONE = "-"
 GAP = "  "
@@ -26,6 +30,8 @@ class Column:
     """Those of rank 0 are always there; where there is room, others come in this order."""
     widest: int = 24
     right: bool = False
+    least: int = 0
+    """Characters that it has in any case, so that columns do not come and go with what happens."""
 
 
 def in_flight(line: Line) -> str:
@@ -48,7 +54,7 @@ COLUMNS = (
     Column("TOPIC", lambda line: line.topic, 2),
     Column("SUBSCRIPTION", lambda line: line.name),
     Column("TYPE", lambda line: line.type, 6),
-    Column("STATE", lambda line: line.state),
+    Column("STATE", lambda line: line.state, least=max(map(len, RELIABLE_SHARED.states))),
     Column("ACTIVE", lambda line: str(line.status.get("active") or NONE), 3, 16),
     Column("CONSUMERS", _consumers, 5),
     Column("IN FLIGHT", in_flight, right=True),
@@ -64,6 +70,11 @@ def clipped(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+@cache
+def drawn(machine: Declaration[Any]) -> Drawing:
+    return Drawing(machine)
+
+
 def ink(drawing: Drawing, state: str) -> str:
     return INKS[drawing.way_of(state)] if state in drawing.states else "dim"
 
@@ -75,7 +86,7 @@ class Table:
         self._lines = lines
         self._width = width
         cells = {column: [clipped(printable(column.text(line)), column.widest) for line in lines] for column in COLUMNS}
-        widths = {column: max(map(len, [column.title, *texts])) for column, texts in cells.items()}
+        widths = {column: max(column.least, *map(len, [column.title, *texts])) for column, texts in cells.items()}
         room = width - sum(len(GAP) + widths[column] for column in COLUMNS if not column.rank)
         for column in sorted((column for column in COLUMNS if column.rank), key=lambda column: column.rank):
             room -= len(GAP) + widths[column]
@@ -94,7 +105,7 @@ class Table:
         mark = "! " if stuck else "· " if line.urgency == "waits" else GAP
         if chosen:  # in one colour: several would be a patchwork of grounds
             return Content.assemble(((mark + GAP.join(text for _, text in texts)).ljust(self._width), "reverse"))
-        drawing = Drawing(line.machine)
+        drawing = drawn(line.machine)
         parts: list[tuple[str, str]] = [(mark, ALARM if stuck else "")]
         for column, text in texts:
             style = ink(drawing, line.state) if column.title == "STATE" else ALARM if column.title == "LAG" and stuck else ""
@@ -105,7 +116,7 @@ class Table:
         return text.rjust(self._widths[column]) if column.right else text.ljust(self._widths[column])
 
 
-SORTS: dict[str, Callable[[Line], tuple[float, Key]]] = {
+SORTS: dict[str, Callable[[Line], tuple[float, Which]]] = {
     "name": lambda line: (0, line.key),
     "stuck first": lambda line: ({"stuck": 0, "waits": 1, "well": 2}[line.urgency], line.key),
     "lag": lambda line: (-line.lag, line.key),

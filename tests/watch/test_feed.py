@@ -1,0 +1,274 @@
+"""What the view is fed with: a store that is read again and again, and an owner that is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+import processes
+from danube_dispatcher import StoreError, StoreNotFound, Topic
+from danube_dispatcher.clock import HEARTBEAT, LEASE, RENEWAL
+from danube_dispatcher.dispatcher import Dispatcher
+from danube_dispatcher.recent import KEPT, Transition
+from danube_dispatcher.storage import open_store
+from danube_dispatcher.storage.protocols import Store
+from danube_dispatcher.virtual_time import VirtualLoop, advance
+from danube_dispatcher.watch.feed import Feed, Picked
+from danube_dispatcher.watch.lines import Rate
+from delivering import TOPIC, take
+from faults import TROUBLE, FaultStore
+from processes import Machine, kill, owner, settle_next
+
+machine = processes.machine
+
+TOLD = RENEWAL + 2 * HEARTBEAT
+"""Seconds after which an owner has told what it does, and it was read."""
+S = (TOPIC, "s")
+
+
+class Eye:
+    """A process that watches the machine, and the stores that it has opened for that."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.stores: list[FaultStore] = []
+
+        async def opening() -> Store:
+            self.stores.append(await machine.process())
+            return self.stores[-1]
+
+        self.feed = Feed(opening)
+
+    async def look(self, seconds: float = 1.0) -> None:
+        """Look, and then ask, once a second for so long."""
+        for _ in range(round(seconds)):
+            await self.feed.look()
+            await self.feed.ask()
+            await advance(1.0)
+        self.sight = await self.feed.look()
+
+    @property
+    def line(self) -> object:
+        (line,) = self.sight.lines
+        return line
+
+
+@pytest.fixture
+async def eye(machine: Machine) -> AsyncIterator[Eye]:
+    eye = Eye(machine)
+    yield eye
+    await eye.feed.close()
+
+
+def story(picked: Picked) -> list[str | int]:
+    return [each if isinstance(each, int) else f"{each.source} {each.trigger} {each.dest}" for each in picked.story if not wake(each)]
+
+
+def wake(each: Transition | int) -> bool:
+    return not isinstance(each, int) and each.trigger == "wake"
+
+
+async def test_an_empty_store(eye: Eye) -> None:
+    assert (await eye.feed.read()).lines == ()
+
+
+async def test_lines_say_what_owners_told_and_how_fast_they_go(machine: Machine, eye: Eye) -> None:
+    topic, _, consumer = await owner(machine, "x" * 100)
+    await topic.subscribe("idle", type="shared")
+    await advance(TOLD)
+    await eye.feed.read()
+    await settle_next(consumer, 12)
+    await advance(RENEWAL)
+    busy, idle = sorted((await eye.feed.read()).lines, key=lambda line: line.lag, reverse=True)
+    assert (busy.key, busy.type, busy.state, busy.status["active"], busy.status["in_flight"], busy.lag, busy.urgency) == (
+        *(S, "exclusive", "AwaitingAck", "c", 12, 88, "well"),
+    )
+    assert busy.rate.delivered == busy.rate.settled == pytest.approx(4.0, rel=0.01)
+    assert (idle.name, idle.type, idle.state, idle.status["code"], idle.urgency, idle.rate) == ("idle", "shared", "Idle", "no_consumer", "well", Rate(0.0, 0.0))
+    assert not any(store.made(call) for store in eye.stores for call in ("acquire", "renew", "store", "load", "ask", "append")), "it only reads"
+
+
+async def test_one_topic_of_several(machine: Machine) -> None:
+    await owner(machine)
+    other = await machine.topic(name="/test/other")
+    await other.subscribe("else")
+    feed = Feed(machine.process, "/test/other")
+    assert [line.name for line in (await feed.read()).lines] == ["else"]
+    assert [line.name for line in (await Feed(machine.process).read()).lines] == ["s", "else"]
+
+
+async def test_the_picked_one_is_told_live(machine: Machine, eye: Eye) -> None:
+    _, _, consumer = await owner(machine, "x" * 100)
+    await eye.look()
+    eye.feed.picked = picked = Picked(S)
+    await eye.look(2)
+    assert (picked.trouble, story(picked)) == ("", [])
+    await settle_next(consumer, 2)
+    await eye.look(1)
+    turn = ["AwaitingAck ack Dispatching", "Dispatching polled AwaitingAck"]
+    assert story(picked) == [*turn, *turn]
+    assert len(picked.fresh) == 4
+    (line,) = eye.sight.lines
+    assert (line.status["cursor"], line.lag, line.told["lag"]["cursor"]) == (1, 98, 1), "fresher than the last renewal"
+    await eye.look(1)
+    assert (len(story(picked)), picked.fresh) == (4, [])
+    await settle_next(consumer, KEPT // 2 + 10)
+    await eye.look(1)
+    assert story(picked)[0] == 2 * 10, "nobody has kept the first ones"
+    assert len(picked.story) == KEPT + 1
+    await eye.look(3 * LEASE)
+    await settle_next(consumer)
+    await eye.look(1)
+    assert story(picked)[-2:] == turn
+
+
+async def test_a_new_owner_is_asked_anew_and_the_story_goes_on(machine: Machine, eye: Eye) -> None:
+    topic, _, consumer = await owner(machine)
+    await eye.look()
+    eye.feed.picked = picked = Picked(S)
+    await eye.look(2)
+    await settle_next(consumer, 3)
+    await eye.look(1)
+    kill(topic)
+    await eye.look(2 * LEASE)
+    assert "no process has it open" in picked.trouble
+    assert picked.glance is None
+    assert eye.sight.lines[0].urgency == "stuck"
+    _, _, consumer = await owner(machine)
+    await eye.look(2)
+    assert picked.trouble == ""
+    await settle_next(consumer)
+    await eye.look(1)
+    assert len([each for each in story(picked) if each == "AwaitingAck ack Dispatching"]) == 4
+
+
+async def test_an_owner_of_an_older_version_says_that_it_does_not_know(machine: Machine, eye: Eye, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def request(self: Dispatcher, action: str) -> str:
+        return f"error unknown request {action.partition(':')[0]!r}"
+
+    monkeypatch.setattr(Dispatcher, "request", request)
+    await owner(machine)
+    await eye.look()
+    eye.feed.picked = picked = Picked(S)
+    await eye.look(1)
+    assert picked.trouble.startswith("its transitions are not told: ")
+    assert picked.trouble.endswith("answers: unknown request 'watch'")
+
+
+async def test_an_owner_that_does_not_answer(machine: Machine, eye: Eye) -> None:
+    topic, _, _ = await owner(machine)
+    await eye.look()
+    eye.feed.picked = picked = Picked(S)
+    kill(topic)
+    await eye.feed.ask()
+    assert "has not answered within 10 s" in picked.trouble
+
+
+async def test_a_subscription_that_is_gone(machine: Machine, eye: Eye) -> None:
+    topic, subscription, consumer = await owner(machine)
+    await eye.look()
+    eye.feed.picked = picked = Picked(S)
+    await eye.look()
+    await consumer.__aexit__(None, None, None)
+    await topic.unsubscribe("s")
+    await eye.look()
+    assert eye.sight.lines == ()
+    await eye.feed.ask()
+    assert picked.trouble == "the subscription is not there any more"
+    assert eye.feed._rates._last == {}
+    assert subscription.dispatcher.ended
+
+
+@pytest.mark.parametrize("call", ["topics", "rows", "topic"])
+async def test_a_reading_that_fails_is_told_and_tried_again(machine: Machine, eye: Eye, call: str) -> None:
+    await owner(machine)
+    await eye.look()
+    eye.stores[-1].fail(call, TROUBLE)
+    sight = await eye.feed.look()
+    assert sight.trouble == str(TROUBLE)
+    assert [line.name for line in sight.lines] == ["s"], "what was seen last"
+    assert (await eye.feed.look()).trouble == ""
+
+
+async def test_a_question_that_fails_is_told_and_asked_again(machine: Machine, eye: Eye) -> None:
+    await owner(machine)
+    await eye.look()
+    eye.feed.picked = picked = Picked(S)
+    eye.stores[-1].fail("ask", TROUBLE, times=1)
+    await eye.look(1)
+    assert picked.trouble == f"its transitions are not told: {TROUBLE}"
+    await eye.look(1)
+    assert picked.trouble == ""
+    assert picked.glance is not None
+
+
+async def test_nothing_is_asked_of_whom_nobody_has_picked(machine: Machine, eye: Eye) -> None:
+    await owner(machine)
+    await eye.look(5)
+    assert not any(store.made("ask") for store in eye.stores)
+
+
+@pytest.fixture
+async def file(tmp_path: Path) -> AsyncIterator[tuple[Path, Feed]]:
+    """A store in a file that nobody has open, and a feed of it."""
+    path = tmp_path / "queue.db"
+    async with await Topic.open(f"sqlite:{path}", TOPIC) as topic:
+        await topic.publish(b"x")
+        await (await topic.subscribe("s", start="earliest")).close()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    opened: list[Store] = []
+    loop.busy.append(lambda: any(store.outstanding for store in opened))
+
+    async def opening() -> Store:
+        opened.append(await open_store(f"sqlite:{path}", create=False))
+        return opened[-1]
+
+    feed = Feed(opening)
+    yield path, feed
+    await feed.close()
+
+
+def remove(path: Path) -> None:
+    for each in path.parent.glob(path.name + "*"):
+        each.unlink()
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(b"anything else but a store" * 1000)
+
+
+@pytest.mark.parametrize(("happens", "problem"), [(remove, "there is none at"), (damage, "")], ids=["deleted", "damaged"])
+async def test_a_file_that_goes_is_noticed_and_one_that_comes_back_is_read(file: tuple[Path, Feed], happens: Callable[[Path], None], problem: str) -> None:
+    path, feed = file
+    before = await feed.read()
+    assert [line.status["code"] for line in before.lines] == ["unowned"]
+    kept = path.read_bytes()
+    happens(path)
+    await advance(LEASE)
+    sight = await feed.look()
+    assert problem in sight.trouble
+    assert sight.trouble
+    assert sight.lines == before.lines
+    with pytest.raises(StoreError):
+        await feed.read()
+    remove(path)
+    path.write_bytes(kept)
+    assert ((await feed.look()).trouble, len((await feed.look()).lines)) == ("", 1)
+
+
+async def test_a_store_that_is_not_there_at_the_beginning_is_an_error(tmp_path: Path) -> None:
+    async def opening() -> Store:
+        return await open_store(f"sqlite:{tmp_path / 'missing.db'}", create=False)
+
+    with pytest.raises(StoreNotFound):
+        await Feed(opening).read()
+
+
+async def test_a_store_that_changes_is_not_opened_anew(machine: Machine, eye: Eye) -> None:
+    _, _, consumer = await owner(machine)
+    await eye.look(3 * LEASE)
+    assert len(eye.stores) == 1
+    await (await take(consumer)).ack()
