@@ -171,7 +171,7 @@ class Person:
 
     async def _leave(self, error: Exception | None) -> None:
         if error is not None:
-            self._process.see(Note((self.name,), f"its handler raises {type(error).__name__}"))
+            self._process.see(Note((self.name,), f"handler raises {type(error).__name__}"))
         self._process.recorder.calls(self.name)
         await self._consumer.__aexit__(None if error is None else type(error), error, None)
 

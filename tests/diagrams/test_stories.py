@@ -126,7 +126,7 @@ def test_the_standby_gets_what_was_in_flight_as_the_next_attempt() -> None:
     in_order(
         "failover",
         "dispatcher -> anna: send order 1, attempt 1, epoch 1",
-        "anna: its handler raises RuntimeError",
+        "anna: handler raises RuntimeError",
         "anna -> dispatcher: consumer lost",
         "dispatcher -> bert: active changed: your turn",
         "dispatcher -> bert: send order 1, attempt 2, epoch 1",

@@ -133,6 +133,7 @@ class _Page:
         self.y += self._heads()
         self.alive: dict[str, float] = dict.fromkeys(names, self.y)
         self.lines: list[Shape] = []
+        self.timed = False
         for each in elements:
             self._band(each)
         self.y += GAP
@@ -183,10 +184,11 @@ class _Page:
             self._end(element)
 
     def _time(self, at: float) -> None:
-        if self.lines:
+        if self.timed:
             self.y += PAUSE
+            self.lines.append(Path(f"M{self.left - 8:g} {self.y - GAP / 2:g}H{self.right:g}", "passes"))
+        self.timed = True
         self.shapes.append(Text(MARGIN, self.y + SMALL, f"{at:g} s", "time bold", SMALL, left=True))
-        self.lines.append(Path(f"M{self.left - 8:g} {self.y - GAP / 2:g}H{self.right:g}", "passes"))
 
     def _arrow(self, arrow: Arrow) -> None:
         start, end = self.places[arrow.source], self.places[arrow.target]
