@@ -60,7 +60,8 @@ class Dispatcher(Closable):
     A non-reliable one is given messages with `dispatch_message` and hands each over at most once. A reliable one reads them from its engine's
     topic and keeps one in flight until it is acknowledged. `await ready()`, or `async with`, before anything else.
 
-    All methods raise Closed after `close`, and WrongContext outside of the loop, thread and process they belong to.
+    Its methods raise Closed after `close`, and WrongContext outside of the loop, thread and process it belongs to. `status` and `explain` always answer,
+    and so do the answers to deliveries, which then say False.
     """
 
     def __init__(

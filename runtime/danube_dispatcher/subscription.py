@@ -22,7 +22,8 @@ Handler = Callable[[Delivery], Awaitable[object] | object]
 class Subscription:
     """Made by `Topic.subscribe`: the owner of one dispatcher, without a logic of its own.
 
-    Its methods raise Closed after `close`, and WrongContext outside of the loop, thread and process that opened it.
+    Its methods raise Closed after `close`, and WrongContext outside of the loop, thread and process that opened it; `status` and `explain` always
+    answer.
     """
 
     def __init__(self, topic: str, opening: Opening, dispatcher: Dispatcher, forget: Callable[[], None]) -> None:

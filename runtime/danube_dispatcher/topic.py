@@ -46,7 +46,7 @@ class Topic(Closable):
     """A log of messages in a store, and the subscriptions to it.
 
     Open one with `async with await Topic.open("sqlite:orders.db", "/default/orders") as topic:`. It belongs to the loop, thread and process that opened
-    it: elsewhere its methods raise WrongContext, and after `close` they raise Closed.
+    it: elsewhere its methods raise WrongContext, and after `close` all but `close` raise Closed.
     """
 
     def __init__(self, session: Session, hub: Hub, max_payload: int) -> None:
