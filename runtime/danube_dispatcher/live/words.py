@@ -66,7 +66,9 @@ def _effects(effects: Sequence[Effect], named: Callable[[int], str]) -> Iterator
                 yield f"{named(session)} has it"
             case ("dropped",):
                 yield "the message is dropped"
-            case _:  # a poll says no more than its arrow, and `no_consumer` no more than the reason of its row
+            case ("no_consumer",):
+                yield "nobody is there"
+            case _:  # a poll says no more than its arrow
                 pass
 
 
