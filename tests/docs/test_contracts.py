@@ -316,6 +316,28 @@ async def test_what_was_drained_is_paused_after_a_restart(machine: Machine, cras
     assert (again.explain().code, waiting(consumer)) == ("paused", [0])
 
 
+@pytest.mark.parametrize("blocked", [True, False])
+async def test_a_drain_without_a_timeout_waits_for_what_nobody_will_settle(machine: Machine, blocked: bool) -> None:
+    topic = await machine.topic()
+    await publish(topic, "a")
+    subscription = await topic.subscribe("s", start="earliest", policy=FIRST if blocked else None)
+    delivery = await take(await join(subscription, "c"))
+    if blocked:
+        await delivery.nack()
+    else:
+        subscription.dispatcher.remove_consumer("c")
+    draining = asyncio.ensure_future(subscription.drain())
+    await advance(3600)
+    assert not draining.done()
+    (left,) = await subscription.drain(0)
+    assert left.why.code == ("blocked" if blocked else "no_consumer")
+    if blocked:
+        await subscription.release("drop")
+    else:
+        await (await take(await join(subscription, "d"))).ack()
+    assert await draining == ()
+
+
 async def test_what_is_blocked_can_be_released_and_retried_while_paused(machine: Machine) -> None:
     topic = await machine.topic()
     await publish(topic, *"ab")
