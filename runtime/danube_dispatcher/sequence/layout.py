@@ -16,9 +16,9 @@ WIDTH = 820
 """Of the picture, unless it has too many lifelines: a page shows it at this size or nearly so."""
 MARGIN, GUTTER = 18, 50
 """Around everything; and for the times, on the left."""
-SIZE, SMALL, TITLE = 13, 12, 17
+SIZE, SMALL, TITLE = 14, 13, 18
 """Of letters."""
-LINE = 16
+LINE = 17
 """From one line of text to the next."""
 GAP = 9
 """Between two bands."""
