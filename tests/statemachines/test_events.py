@@ -1,6 +1,6 @@
 """Every state and every event: what a state lists is taken, anything else is an IllegalEvent and changes nothing.
 
-events.txt is the agreed table. When a change of it is meant, write it anew: python tests/statemachines/test_events.py
+events.txt is the agreed table. When a change of it is meant, write it anew: PYTHONPATH=tests python tests/statemachines/test_events.py
 """
 
 from __future__ import annotations
