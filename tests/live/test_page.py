@@ -14,7 +14,7 @@ import pytest_asyncio
 from danube_dispatcher import Closed, Dispatcher, FailurePolicy, Subscription, Topic, UsageError
 from danube_dispatcher.live import LivePage
 from danube_dispatcher.live import page as pages
-from danube_dispatcher.live.feed import STORY, Feed, Watched
+from danube_dispatcher.live.feed import MOST_NAMES, STORY, Feed, Watched
 from danube_dispatcher.live.page import MOST_WATCHED
 from danube_dispatcher.virtual_time import advance
 from delivering import Place, attach, join, publish, settle, take, take_and_ack
@@ -141,6 +141,20 @@ async def test_one_who_came_and_went_between_two_looks_has_a_number() -> None:
         watched.tell(all=False)
         assert watched._consumer(1) == "consumer 1"
         assert watched._consumer(2) == "berta"
+
+
+async def test_names_of_those_who_have_gone_are_remembered_for_a_while() -> None:
+    async with Dispatcher.non_reliable_shared() as dispatcher:
+        watched = seen(dispatcher)
+        attach(dispatcher, "anna")
+        for n in range(2, MOST_NAMES + 10):
+            attach(dispatcher, f"guest-{n}")
+            watched.tell(all=False)
+            dispatcher.remove_consumer(f"guest-{n}")
+        watched.tell(all=False)
+        names = {session: watched._consumer(session) for session in (1, 2, n)}
+        assert names == {1: "anna", 2: "consumer 2", n: f"guest-{n}"}
+        assert len(watched._names) == MOST_NAMES + 1
 
 
 # the measure

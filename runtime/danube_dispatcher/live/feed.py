@@ -21,7 +21,7 @@ from .words import Step, head, tail
 STORY = 60
 """Steps that are kept."""
 MOST_NAMES = 100
-"""Consumers whose names are known beyond their leaving."""
+"""Consumers whose names are remembered beyond their leaving."""
 
 
 class Watched:
@@ -70,10 +70,11 @@ class Watched:
 
     def tell(self, *, all: bool) -> dict[str, Any]:
         """The moment, and what is new since this was asked for last; or all that is kept."""
+        why = self.dispatcher.explain()  # first: it may find more to read, which is a step
         status = self.dispatcher.status()
-        self._names |= {consumer.session: consumer.name for consumer in status.consumers}
-        for session in [*self._names][:-MOST_NAMES]:
-            del self._names[session]
+        attached = {consumer.session: consumer.name for consumer in status.consumers}
+        gone = [(session, name) for session, name in self._names.items() if session not in attached]
+        self._names = dict(gone[-MOST_NAMES:]) | attached
         since = 0 if all else self._told
         if not all:
             self._told = self._number
@@ -82,7 +83,7 @@ class Watched:
             "name": self.name,
             "machine": self.machine,
             **asdict(status),
-            "why": asdict(self.dispatcher.explain()),
+            "why": asdict(why),
             "number": self._number,
             "taken": sorted(([*way, number] for way, number in self._taken.items() if number > since), key=itemgetter(2)),
             "steps": [[step.number, step.at, head(step), tail(step, self._consumer)] for step in self._story if step.number > since],
