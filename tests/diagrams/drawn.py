@@ -44,6 +44,7 @@ CHOOSING = lamp(
     states=(WILD, "Choice", "end"),
     completion={"Choice": "decide"},
 )
+NAMELESS = lamp([row("press", "", "on"), row("press", "on", None), row("burn_out", ["", "on"], "end")], states=("", "on", "end"))
 RESTLESS = lamp([row("burn_out", "on", "end")], states=("on", "end"))
 """No row of it stays."""
 

@@ -19,10 +19,10 @@ from danube_dispatcher.diagrams.paint import Paint
 from danube_dispatcher.errors import InvalidArgument, UsageError
 from danube_statemachines import RELIABLE_EXCLUSIVE, VARIANTS, Declaration, Reliable
 
-from .drawn import CHOOSING, PLAIN, RESTLESS, WILD, Lamp, labels, words
+from .drawn import CHOOSING, NAMELESS, PLAIN, RESTLESS, WILD, Lamp, labels, words
 
-MACHINES: list[Declaration[Any]] = [PLAIN, CHOOSING, RESTLESS, RELIABLE_EXCLUSIVE]
-NAMES = ["plain", "wild", "restless", "reliable"]
+MACHINES: list[Declaration[Any]] = [PLAIN, CHOOSING, RESTLESS, NAMELESS, RELIABLE_EXCLUSIVE]
+NAMES = ["plain", "wild", "restless", "nameless", "reliable"]
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ class Drawing:
                 self.ending.append((number, source))
         if rest:
             states = tuple(sorted(rest, key=self.states.index))
-            self.stays.setdefault(states, []).append(Stay(_head_in_all(words(trigger), rest), actions, printable(spec["why"]), number))
+            self.stays.setdefault(states, []).append(Stay(_head_in_all(words(trigger), rest), actions, spec["why"] and printable(spec["why"]), number))
 
     def _head(self, spec: RowSpec, source: str, *, completes: bool) -> str:
         group = (spec["trigger"], source)

@@ -59,7 +59,8 @@ def words(name: str) -> str:
 
 
 def printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+    """The text with a sign for whatever cannot be shown, also for a name that is empty: Graphviz has no place for nothing."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text) or "\ufffd"
 
 
 def markup(text: str) -> str:
