@@ -12,7 +12,6 @@ import asyncio
 import sqlite3
 import sys
 from contextlib import closing
-from pathlib import Path
 
 from danube_dispatcher import DanubeError, Subscription, Topic
 
@@ -20,7 +19,7 @@ from danube_dispatcher import DanubeError, Subscription, Topic
 class Books:
     """What was sold: one row for each order, however often it is delivered."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
         with closing(sqlite3.connect(path)) as books, books:
             books.execute("CREATE TABLE IF NOT EXISTS booked (number TEXT PRIMARY KEY, cents INTEGER NOT NULL)")
@@ -51,8 +50,8 @@ async def work(name: str, orders: Subscription, books: Books, lost_with: str | N
 
 
 async def main(store: str, forever: bool) -> None:
-    books = Books(Path(store).with_suffix(".books"))
     async with await Topic.open(f"sqlite:{store}", "/default/orders") as topic:
+        books = Books(f"{store}.books")
         orders = await topic.subscribe("booking", type="failover", start="earliest", wait=None)  # as long as another process has it
         first = topic.head + 1
         for number in range(first, first + 5):
@@ -66,7 +65,7 @@ async def main(store: str, forever: bool) -> None:
             while orders.explain().code != "end":  # everything published is settled
                 await asyncio.sleep(0.05)
             await orders.close()  # the workers' loops end
-    print("{} orders, {} cents".format(*books.total()))
+        print("{} orders, {} cents".format(*books.total()))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ async def main(store: str, forever: bool) -> None:
         async with asyncio.TaskGroup() as workers:
             for name in ("anna", "bert", "cleo"):
                 workers.create_task(tasks.run(partial(handle, name), name=name))
+            await asyncio.sleep(0)  # they join, and share from the first task on
             await topic.publish_many(str(below).encode() for below in (10, 100, 1000, 10_000, 20_000, 30_000))
             while not asked.is_set() and (forever or tasks.explain().code != "end"):
                 if forever:

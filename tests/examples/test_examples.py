@@ -58,7 +58,14 @@ def test_it_goes_on_where_it_was(program: str, tmp_path: Path) -> None:
     first, second = (run(program, tmp_path, "mine.db").splitlines() for _ in range(2))
     assert len(first) == len(second)
     assert first[0] == second[0].replace("order 6", "order 1")
-    assert {path.name for path in tmp_path.iterdir()} <= {"mine.db", "mine.db-wal", "mine.db-shm", "mine.books"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"mine.db", "mine.db-wal", "mine.db-shm", "mine.db.books"}
+
+
+@pytest.mark.parametrize("program", ON_A_FILE)
+def test_a_file_that_cannot_be_is_said_to_be_so(program: str, tmp_path: Path) -> None:
+    ended = subprocess.run(command(program, "nowhere/mine.db"), cwd=tmp_path, capture_output=True, text=True, timeout=LATEST, check=False)
+    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (1, "", 1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_order_is_booked_twice_nor_left_out(tmp_path: Path) -> None:
