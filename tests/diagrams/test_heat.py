@@ -15,7 +15,7 @@ from danube_dispatcher.errors import InvalidArgument
 from danube_statemachines import RELIABLE_EXCLUSIVE, RELIABLE_SHARED, VARIANTS, Declaration, row
 from danube_statemachines.coverage import Fired, fired_report, unfired_sources
 
-from .drawn import PLAIN, lamp, words
+from .drawn import PLAIN, RESTLESS, lamp, words
 
 FIRED = Fired({("lamp", 0, "off"): 7, ("lamp", 1, "off"): 1200, ("lamp", 2, "on"): 10, ("other", 3, "on"): 50_000})
 """Of `PLAIN`, which was never hit, nor pressed when it was broken."""
@@ -124,6 +124,12 @@ def test_a_flow_shows_how_often_and_what_never() -> None:
     ]
     lines = diagrams.dot(PLAIN, fired=FIRED).splitlines()
     assert all(paint.NEVER.area in line for line in lines if 'class="s1-s2"' in line and "->" in line)
+
+
+def test_where_the_end_was_never_reached_from_is_named() -> None:
+    told = " ".join(words(diagrams.dot(RESTLESS, fired={})))
+    assert "burn out: 0 of 1 fired,  1 never (in on)" in told
+    assert "never (in" not in diagrams.dot(RESTLESS, fired=everything(RESTLESS))
 
 
 def test_rows_that_stay_show_it_for_each_of_their_states() -> None:

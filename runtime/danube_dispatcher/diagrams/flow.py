@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from .drawing import Arrow, Drawing, Line
 from .heat import Heat
-from .paint import FONT, NEVER, PAINT, SMALL, TEXT, USUAL, Way, broken, left, markup, quoted
+from .paint import FONT, NEVER, PAINT, SMALL, TEXT, USUAL, Way, broken, left, markup, quoted, words
 
 LEGEND: dict[Way, str] = {"normal": "the normal way", "leaves": "leaving it", "beyond": "what becomes of it", "quiet": "dashed: in the same step"}
 BROAD = 30
@@ -81,11 +81,14 @@ def _legend(drawing: Drawing) -> str:
 def _scale(drawing: Drawing, heat: Heat) -> str:
     """The legend of a heat map, and what became of the rows without an arrow."""
     stays = [(stay.row, state) for states, several in drawing.stays.items() for stay in several for state in states]
-    told = [f"{what}: {_fired(rows, heat)}" for what, rows in (("rows that stay", stays), (markup(", ".join(drawing.ends)), drawing.ending)) if rows]
+    never = [state for row, state in drawing.ending if not heat.times(row, state)]
+    told = [
+        f"{what}: {len(rows) - missed} of {len(rows)} fired" + (f', <font color="{NEVER.area}">{missed} never{where}</font>' if missed else "")
+        for what, rows, missed, where in (
+            ("rows that stay", stays, sum(not heat.times(*place) for place in stays), ""),
+            (markup(", ".join(map(words, drawing.ends))), drawing.ending, len(never), f" (in {markup(', '.join(never))})"),
+        )
+        if rows
+    ]
     lines = "".join(f"<tr><td>{line}</td></tr>" for line in (" · ".join(told), "each counts once for each of its states") if told)
     return f'<<table border="0" cellspacing="0" cellpadding="1"><tr><td>{heat.legend()}</td></tr>{lines}</table>>'
-
-
-def _fired(rows: list[tuple[int, str]], heat: Heat) -> str:
-    never = sum(not heat.times(*row) for row in rows)
-    return f"{len(rows) - never} of {len(rows)} fired" + (f', <font color="{NEVER.area}">{never} never</font>' if never else "")
