@@ -91,8 +91,7 @@ class SubscriptionEngine:
         if not isinstance(first, int) or first > head:
             raise InvalidArgument("start", f"{first} is beyond the head {head} of {self.hub.name}")
         store = self.hub.store
-        began = asyncio.get_running_loop().time()
-        self.lease = await self._acquire(Spec(type, first - 1))
+        self.lease, began = await self._acquire(Spec(type, first - 1))
         try:
             progress = await store.load(self.lease)
             self.hub.look()
@@ -122,7 +121,8 @@ class SubscriptionEngine:
         self._attached_at = asyncio.get_running_loop().time()
         self.hub.holdings.add(self.lease, self)
 
-    async def _acquire(self, new: Spec) -> Lease:
+    async def _acquire(self, new: Spec) -> tuple[Lease, float]:
+        """The lease, and when the call that took it began: it counts from then."""
         loop = asyncio.get_running_loop()
         deadline = None if self.wait is None else loop.time() + self.wait
         seen: Occupied | None = None
@@ -138,7 +138,7 @@ class SubscriptionEngine:
                 await to_the_end(self._undo_call(call))
                 raise
             if isinstance(answer, Lease):
-                return answer
+                return answer, now
             if seen is None or seen.stamp != answer.stamp:
                 seen, since = answer, loop.time()  # when the answer came: the call may have taken longer than a lease
             if deadline is not None and now >= deadline:

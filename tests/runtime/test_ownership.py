@@ -115,6 +115,19 @@ async def test_a_waiter_takes_over_within_a_lease_and_a_heartbeat_of_the_last_re
     assert core_of(subscription).careful
 
 
+async def test_who_has_waited_longer_than_a_lease_serves_as_soon_as_it_owns(machine: Machine) -> None:
+    topic, _, _ = await owner(machine)
+    other = await machine.topic()
+    waiter = asyncio.create_task(other.subscribe("s", wait=None))
+    await advance(2 * LEASE)
+    kill(topic)
+    subscription = await waiter
+    owned = now()
+    await other.publish(b"next")
+    await take(await join(subscription, "c"))
+    assert now() - owned < HEARTBEAT / 2, "its lease runs from the call that took it, and not from when it began to wait"
+
+
 async def test_who_comes_later_takes_over_at_once_when_the_lease_is_over(machine: Machine) -> None:
     topic, _, _ = await owner(machine)
     await outlive(topic)
