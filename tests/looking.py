@@ -21,11 +21,15 @@ class Answer(NamedTuple):
 
 async def ask(url: str, request: bytes) -> Answer:
     """Send these bytes; read until the other side hangs up."""
+    return _parsed(await exchange(url, request))
+
+
+async def exchange(url: str, request: bytes) -> bytes:
     async with asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
         with closing(writer):
             writer.write(request)
-            return _parsed(await reader.read())
+            return await reader.read()
 
 
 def _parsed(answer: bytes) -> Answer:

@@ -14,7 +14,7 @@ import pytest_asyncio
 from danube_dispatcher import Closed, Dispatcher, FailurePolicy, Subscription, Topic, UsageError
 from danube_dispatcher.live import LivePage
 from danube_dispatcher.live import page as pages
-from danube_dispatcher.live.feed import MOST_NAMES, STORY, Feed, Watched
+from danube_dispatcher.live.feed import MOST_CONSUMERS, MOST_NAMES, STORY, Feed, Watched
 from danube_dispatcher.live.page import MOST_WATCHED
 from danube_dispatcher.virtual_time import advance
 from delivering import Place, attach, join, publish, settle, take, take_and_ack
@@ -155,6 +155,16 @@ async def test_names_of_those_who_have_gone_are_remembered_for_a_while() -> None
         names = {session: watched._consumer(session) for session in (1, 2, n)}
         assert names == {1: "anna", 2: "consumer 2", n: f"guest-{n}"}
         assert len(watched._names) == MOST_NAMES + 1
+
+
+async def test_of_many_consumers_some_are_told_of() -> None:
+    async with Dispatcher.non_reliable_shared() as dispatcher:
+        watched = seen(dispatcher)
+        for n in range(MOST_CONSUMERS + 3):
+            attach(dispatcher, f"c-{n}")
+        told = watched.tell(all=False)
+        assert (len(told["consumers"]), told["others"]) == (MOST_CONSUMERS, 3)
+        assert watched._consumer(MOST_CONSUMERS + 3) == f"c-{MOST_CONSUMERS + 2}"
 
 
 # the measure

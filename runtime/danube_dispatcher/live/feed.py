@@ -10,7 +10,7 @@ import json
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from operator import itemgetter
 from typing import Any
 
@@ -20,6 +20,8 @@ from .words import Step, head, tail
 
 STORY = 60
 """Steps that are kept."""
+MOST_CONSUMERS = 50
+"""Consumers that are told of; of more, their number."""
 MOST_NAMES = 100
 """Consumers whose names are remembered beyond their leaving."""
 
@@ -82,7 +84,8 @@ class Watched:
             "key": self.key,
             "name": self.name,
             "machine": self.machine,
-            **asdict(status),
+            **asdict(replace(status, consumers=status.consumers[:MOST_CONSUMERS])),
+            "others": len(status.consumers[MOST_CONSUMERS:]),
             "why": asdict(why),
             "number": self._number,
             "taken": sorted(([*way, number] for way, number in self._taken.items() if number > since), key=itemgetter(2)),

@@ -143,6 +143,8 @@ class Server:
             await self._answer(reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass  # it has gone, or takes too long
+        except Exception:
+            log.exception("the live page failed to answer")
         finally:
             writer.transport.abort()
             del self._connections[task]

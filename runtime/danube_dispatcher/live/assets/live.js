@@ -197,6 +197,7 @@ function showNow() {
     return row;
   });
   $("consumers").tBodies[0].replaceChildren(...rows);
+  say($("others"), now.others ? `and ${numbers.format(now.others)} more` : "");
 }
 
 function showStory() {
