@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from danube_dispatcher import Lag, SubscriptionInfo
+from danube_dispatcher.cli.status import _shown
+from danube_dispatcher.cli.terminal import say
 from danube_dispatcher.overview import told as told_of
 
 from .conftest import STORE, TOPIC, Cli, Running, eventually
@@ -144,3 +146,13 @@ def test_what_an_owner_has_said_counts_while_it_is_the_owner() -> None:
         told = told_of(gone, now=101.0)
         assert (told["status"]["state"], told["lag"]["cursor"], told["lag"]["messages"]) == ("unowned", 3, 6)
     assert told_of(info("host:1", 100.0), now=99.0)["status"]["code"] == "opening"
+
+
+@pytest.mark.parametrize("why", ["\x1b]0;title\x07 \x1b[31mred", "two\nlines", "\u202eback to front"])
+def test_a_terminal_obeys_nothing_that_a_reason_says(why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    each = told_of(info("host:1", 100.0, state="Blocked", code="blocked", explanation=f"message 0 is exhausted after: {why}"), now=99.0)
+    shown = _shown({"topic": TOPIC, "head": 1, "subscriptions": [each]})
+    say(f"message 0: {why}")
+    for text in (*shown.splitlines(), capsys.readouterr().err.removesuffix("\n")):
+        assert text.isprintable()
+    assert len(shown.splitlines()) == 4

@@ -13,6 +13,7 @@ from ..storage import open_store
 from ..storage.protocols import Store
 from .arguments import add_json, add_store, add_topic
 from .running import execute
+from .terminal import plain
 
 DESCRIPTION = """\
 Show the stored subscriptions of a topic, or of all topics: what each is doing, or why it is not, and what ends the wait.
@@ -61,7 +62,7 @@ def _shown(topic: dict[str, Any]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [heading, _line(rows[0], widths)]
     for row, each in zip(rows[1:], topic["subscriptions"], strict=True):
-        lines += [_line(row, widths), f"    {each['status']['explanation']}"]
+        lines += [_line(row, widths), f"    {plain(each['status']['explanation'])}"]
     return "\n".join(lines)
 
 

@@ -17,11 +17,18 @@ PROGRESS = 0.1
 """Seconds between two looks of a progress line."""
 
 
+def plain(text: str) -> str:
+    """Text that a terminal obeys in nothing: the reason of a failure may hold whatever its message brought."""
+    from ..diagrams.paint import printable
+
+    return printable(text)
+
+
 def say(text: str) -> None:
     """One line on standard error, if anybody reads it."""
     if sys.stderr is not None:  # it is when it was closed from the start
         with suppress(OSError):
-            print(f"danube-dispatcher: {text}", file=sys.stderr, flush=True)
+            print(f"danube-dispatcher: {plain(text)}", file=sys.stderr, flush=True)
 
 
 class Progress:
