@@ -52,6 +52,11 @@ class Closable:
         self._context = Context(what)
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether closing has come to its end, with an error or without."""
+        return self._closing is not None and self._closing.done()
+
     async def __aenter__(self) -> Self:
         return self
 

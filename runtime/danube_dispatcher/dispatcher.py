@@ -47,7 +47,7 @@ from .messages import Message
 from .observer import Observer
 from .recent import Glance, Recent
 from .status import ConsumerStatus, Explanation, Lag, Leftover, Status
-from .validation import check_delay, check_policy, check_reason, check_release, check_timeout
+from .validation import check_delay, check_kind, check_observer, check_policy, check_reason, check_release, check_timeout
 
 
 def _exclusive(standbys: bool) -> str:
@@ -92,24 +92,26 @@ class Dispatcher(Closable):
     @classmethod
     def non_reliable_exclusive(cls, *, standbys: bool = False, observer: Observer | None = None) -> Self:
         """At most once, to one active consumer; with `standbys` others may wait for their turn."""
-        return cls(_exclusive(standbys), partial(NonReliableAdapter, NON_RELIABLE_EXCLUSIVE, observer))
+        return cls(_exclusive(standbys), partial(NonReliableAdapter, NON_RELIABLE_EXCLUSIVE, check_observer(observer)))
 
     @classmethod
     def non_reliable_shared(cls, *, observer: Observer | None = None) -> Self:
         """At most once, round robin over the consumers that have room."""
-        return cls("shared", partial(NonReliableAdapter, NON_RELIABLE_SHARED, observer))
+        return cls("shared", partial(NonReliableAdapter, NON_RELIABLE_SHARED, check_observer(observer)))
 
     @classmethod
     def reliable_exclusive(
         cls, engine: SubscriptionEngine, *, policy: FailurePolicy | None = None, standbys: bool = False, observer: Observer | None = None
     ) -> Self:
         """At least once, to one active consumer; with `standbys` (a failover subscription) others may wait for their turn."""
-        return cls(_exclusive(standbys), partial(ReliableAdapter, RELIABLE_EXCLUSIVE, engine, observer), engine=engine, policy=policy)
+        engine = check_kind("engine", engine, SubscriptionEngine)
+        return cls(_exclusive(standbys), partial(ReliableAdapter, RELIABLE_EXCLUSIVE, engine, check_observer(observer)), engine=engine, policy=policy)
 
     @classmethod
     def reliable_shared(cls, engine: SubscriptionEngine, *, policy: FailurePolicy | None = None, observer: Observer | None = None) -> Self:
         """At least once, round robin, one message in flight: spreads load and survives workers, but does not run them in parallel."""
-        return cls("shared", partial(ReliableAdapter, RELIABLE_SHARED, engine, observer), engine=engine, policy=policy)
+        engine = check_kind("engine", engine, SubscriptionEngine)
+        return cls("shared", partial(ReliableAdapter, RELIABLE_SHARED, engine, check_observer(observer)), engine=engine, policy=policy)
 
     def __repr__(self) -> str:
         return f"<{self._context.what}: {self.state}>"
@@ -147,7 +149,11 @@ class Dispatcher(Closable):
         target = self._policy.dead_letter_topic
         dead_letter_log = None if target is None else (await engine.hub.sibling(target)).log
         await engine.open(self.type, self._policy)
-        self._adapter = adapter = cast("Callable[[FailurePolicy, Watchdog], ReliableAdapter]", self._make)(self._policy, watchdog())
+        try:
+            self._adapter = adapter = cast("Callable[[FailurePolicy, Watchdog], ReliableAdapter]", self._make)(self._policy, watchdog())
+        except BaseException:
+            await to_the_end(engine.close(None, withdrawn=True))  # leave no lease behind
+            raise
         if dead_letter_log is not None:
             self._dead_letters = DeadLetters(dead_letter_log, engine.name, self._policy.poison_policy, adapter)
         engine.attach(adapter, self, self._dead_letters)
@@ -213,7 +219,7 @@ class Dispatcher(Closable):
         Raises ConsumerAttached for a consumer that was added before, ConsumerRefused for a second one of an exclusive dispatcher.
         """
         adapter = self._open_adapter()
-        if consumer.session:
+        if check_kind("consumer", consumer, Consumer).session:
             raise ConsumerAttached(consumer.name, "it was added before; make a new Consumer for each attachment")
         if self.type == "exclusive" and adapter.boxes and adapter.find(consumer.name) is None:
             other = next(iter(adapter.boxes.values())).name
@@ -242,7 +248,7 @@ class Dispatcher(Closable):
 
     def dispatch_message(self, message: Message) -> Outcome:
         """Hand a message over, at once and at most once: "sent", "dropped" (no room) or "no_consumer". Raises NotSupported on a reliable dispatcher."""
-        return self._unchecked_adapter().dispatch(message)
+        return self._unchecked_adapter().dispatch(check_kind("message", message, Message))
 
     def poll_and_dispatch(self) -> None:
         """Look for a message now. Not needed in ordinary use: publishing, joining and the heartbeat do so. Raises NotSupported on a non-reliable dispatcher."""
@@ -250,11 +256,12 @@ class Dispatcher(Closable):
 
     async def ack_message(self, delivery: Delivery) -> bool:
         """As `delivery.ack()`."""
-        return self._adapter is not None and await self._adapter.ack_message(delivery.id)
+        return self._adapter is not None and await self._adapter.ack_message(check_kind("delivery", delivery, Delivery).id)
 
     async def nack_message(self, delivery: Delivery, *, delay: float | None = None, reason: str | None = None) -> bool:
         """As `delivery.nack()`."""
-        return self._adapter is not None and await self._adapter.nack_message(delivery.id, check_delay(delay), check_reason(reason))
+        delay, reason = check_delay(delay), check_reason(reason)
+        return self._adapter is not None and await self._adapter.nack_message(check_kind("delivery", delivery, Delivery).id, delay, reason)
 
     async def flush_progress(self) -> bool:
         """Make the position durable now. False on a non-reliable dispatcher, or when it was closed before it could."""
@@ -265,7 +272,7 @@ class Dispatcher(Closable):
 
     def add_observer(self, observer: Observer) -> None:
         """Tell an observer, too, of all that happens from now on; the same one is told once. Nothing is paid for it before, and after it was removed."""
-        self._open_adapter().add_observer(observer)
+        self._open_adapter().add_observer(check_observer(observer))
 
     def remove_observer(self, observer: Observer) -> None:
         """Tell it nothing any more. Harmless when it is not told anything."""

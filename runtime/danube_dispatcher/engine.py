@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from danube_statemachines import FLUSH_INTERVAL, EngineCore, FailurePolicy, Held, Progress
+from danube_statemachines.checks import shown
 
 from .cancellation import to_the_end
 from .clock import HEARTBEAT, LEASE, NEVER
@@ -56,7 +57,10 @@ class SubscriptionEngine:
         flush_interval: float = FLUSH_INTERVAL,
         wait: float | None = 0.0,
     ) -> None:
-        self.hub = topic.hub
+        hub: object = getattr(topic, "hub", None)
+        if not isinstance(hub, Hub):
+            raise InvalidArgument("topic", f"needs an open Topic, not {shown(topic)}")
+        self.hub = hub
         self.name = check_subscription_name(name)
         self.start = check_start(start)
         self.rate_limit = check_rate_limit(rate_limit)

@@ -12,7 +12,7 @@ from .consumer import Consumer
 from .delivery import Delivery
 from .dispatcher import Dispatcher
 from .status import Explanation, Leftover, Status
-from .validation import Opening
+from .validation import Opening, check_handler
 
 log = logging.getLogger(__package__)
 
@@ -58,8 +58,9 @@ class Subscription:
         """Call `handler(delivery)`, plain or async, for each delivery: ack on return, nack on an exception, which is logged and ends nothing.
 
         Settles only what the handler has not. Returns when the subscription closes; cancellation passes through and settles nothing. A handler that
-        blocks the event loop for longer than a lease (10 s) loses the subscription: give such work to a thread.
+        blocks the event loop for longer than a lease (10 s) loses the subscription: give such work to a thread. Raises InvalidArgument.
         """
+        check_handler(handler)
         async with self.consumer(name, capacity=capacity) as consumer:
             async for delivery in consumer:
                 try:
@@ -109,4 +110,5 @@ class Subscription:
         try:
             await self.dispatcher.close()
         finally:
-            self._forget()
+            if self.dispatcher.closed:  # else it was refused, or this call was cancelled: who subscribes again, or closes the topic, must find it
+                self._forget()

@@ -196,10 +196,11 @@ class Topic(Closable):
         rate_burst      how many of them may go at once; one second's worth by default
         flush_interval  seconds until a new position is durable (5); 0: each ack is, before it returns
         wait            seconds to wait for another process's lease; None: for ever
-        observer        sees each transition and effect
+        observer        sees each transition and effect; more of them: `Dispatcher.add_observer`
 
-        Asking again for the same gives the same object. Raises InvalidArgument, SubscriptionMismatch (it exists otherwise), SubscriptionOwned (another
-        process has it and `wait` is over), CursorUnreadable, or a StoreError. Cancelled, it leaves nothing behind.
+        Asking again for the same gives the same object, and an observer of that call watches, too. Raises InvalidArgument, SubscriptionMismatch (it
+        exists otherwise), SubscriptionOwned (another process has it and `wait` is over), CursorUnreadable, or a StoreError. Cancelled, it leaves nothing
+        behind.
         """
         self._check()
         opening = check_opening(
@@ -221,6 +222,8 @@ class Topic(Closable):
                 known = None
             if known is not None:
                 if known.opening == opening:
+                    if observer is not None:
+                        known.dispatcher.add_observer(observer)
                     return known
                 raise SubscriptionMismatch(self.name, name, f"it is open here with other arguments: {known.opening}")
             dispatcher = await self._dispatcher(opening, wait, observer)

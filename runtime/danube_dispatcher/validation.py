@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, TypeVar, cast
 
 from danube_statemachines import FLUSH_INTERVAL, FailurePolicy
 from danube_statemachines.checks import choice, count, number, shown
@@ -17,6 +17,8 @@ from danube_statemachines.checks import choice, count, number, shown
 from .errors import InvalidArgument
 from .messages import NO_ATTRIBUTES, Message
 
+T = TypeVar("T")
+V = TypeVar("V")
 SubscriptionType = Literal["exclusive", "failover", "shared"]
 Release = Literal["retry", "drop", "dead_letter"]
 
@@ -199,8 +201,8 @@ def check_opening(
 
 def check_start(value: object) -> str | int:
     """ "earliest", "latest", or the offset of the first message to deliver. Whether the log reaches so far is for the engine to see."""
-    if isinstance(value, str):
-        return choice("start", value, ("earliest", "latest"))
+    if isinstance(value, str) and value in ("earliest", "latest"):
+        return str.__str__(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         raise InvalidArgument("start", f"needs 'earliest', 'latest' or an offset, 0 or more, not {shown(value)}")
     return value
@@ -274,6 +276,25 @@ def check_release(value: object) -> Release:
 
 def check_seconds(name: str, value: object) -> float:
     return number(name, value)
+
+
+def check_kind(name: str, value: object, kind: type[T]) -> T:
+    """One of our own objects."""
+    if not isinstance(value, kind):
+        raise InvalidArgument(name, f"needs a {kind.__name__}, not {_kind(value)}")
+    return value
+
+
+def check_handler(value: object) -> None:
+    if not callable(value):
+        raise InvalidArgument("handler", f"needs a function that takes a Delivery, not {shown(value)}")
+
+
+def check_observer(value: V) -> V:
+    """None, or what can be told of transitions and effects."""
+    if value is not None and not (callable(getattr(value, "transition", None)) and callable(getattr(value, "effect", None))):
+        raise InvalidArgument("observer", f"needs the methods transition and effect of danube_dispatcher.Observer, not {shown(value)}")
+    return value
 
 
 def check_flag(name: str, value: object) -> bool:

@@ -4,7 +4,7 @@ Pure, like the machines. What storage answers comes in as events; what storage m
 
     1. `wants_read`   read from `next_offset`, then `read_done` or `read_failed`
     2. `take_news`    repeat the poll that is owed, or wake the machine
-    3. `begin_write`  one write at a time, so that it carries all that the step decided; then `write_done`, `write_failed` or `fenced`
+    3. `begin_write`  one write at a time, so that it carries all that the step decided; then `write_done`, `write_failed` or, when it was fenced, `end`
     4. `alarm`        when `tick` matters next
 
 `attention` says that any of these may have changed, and `news` that there is some. On the path of a message `poll` and `settle` make one check each:

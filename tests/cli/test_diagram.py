@@ -202,8 +202,14 @@ def test_what_a_link_leads_to_is_replaced(here: Here) -> None:
 
 
 def test_what_is_no_ordinary_file_is_written_to(here: Here) -> None:
-    assert here("reliable_exclusive", "--format", "dot", "--output", os.devnull)[0] == 0
-    assert not Path(os.devnull).is_file()
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert here("reliable_exclusive", "--format", "dot", "--output", "pipe")[0] == 0
+        assert os.read(reader, 8) == b"digraph "
+    finally:
+        os.close(reader)
+    assert Path("pipe").is_fifo()
 
 
 def test_as_a_command(cli: Cli) -> None:

@@ -19,6 +19,7 @@ from danube_dispatcher import (
     ConsumerNotFound,
     ConsumerRefused,
     CursorUnreadable,
+    Dispatcher,
     FailurePolicy,
     InvalidArgument,
     Message,
@@ -49,6 +50,10 @@ TIMES: list[Any] = [0, -1, nan, inf, -inf, True, "1"]
 COUNTS: list[Any] = [0, -1, nan, True, "1", 1.5]
 
 Call = Callable[[Topic, Subscription], Coroutine[Any, Any, Any]]
+
+
+async def later(call: Callable[..., object], *arguments: Any) -> None:
+    call(*arguments)
 
 
 def cases() -> list[Any]:
@@ -83,6 +88,17 @@ def cases() -> list[Any]:
     case("start", ["earliest", 0], lambda t, s, v: t.subscribe("new", reliable=False, start=v))
     case("dead_letter_topic", [TOPIC], lambda t, s, v: t.subscribe("new", policy=FailurePolicy(poison_policy="dead_letter", dead_letter_topic=v)))
     case("dead_letter_topic", TOPICS[:-2], lambda t, s, v: t.subscribe("new", policy=FailurePolicy(poison_policy="dead_letter", dead_letter_topic=v)))
+    case("observer", [3, object()], lambda t, s, v: t.subscribe("new", observer=v))
+    case("observer", [3, object()], lambda t, s, v: t.subscribe("new", reliable=False, observer=v))
+    case("observer", [3, object()], lambda t, s, v: t.subscribe("s", observer=v))
+    case("handler", [None, "print"], lambda t, s, v: s.run(v))
+    case("delivery", [None, 7], lambda t, s, v: s.dispatcher.ack_message(v))
+    case("delivery", [None, 7], lambda t, s, v: s.dispatcher.nack_message(v))
+    case("consumer", [None, "c"], lambda t, s, v: later(s.dispatcher.add_consumer, v))
+    case("message", [b"secret", None], lambda t, s, v: later(s.dispatcher.dispatch_message, v))
+    case("topic", [None, "/test/a"], lambda t, s, v: later(SubscriptionEngine, v, "new"))
+    case("engine", [None, "/test/a"], lambda t, s, v: later(Dispatcher.reliable_exclusive, v))
+    case("engine", [None, "/test/a"], lambda t, s, v: later(Dispatcher.reliable_shared, v))
     case("timeout", [-1, nan, inf, True, "1"], lambda t, s, v: s.drain(v))
     case("consumer", NAMES, lambda t, s, v: s.consumer(v).__aenter__())
     case("consumer", NAMES, lambda t, s, v: s.run(print, name=v))
@@ -107,6 +123,17 @@ async def test_bad_input_is_named_before_anything_changes(machine: Machine, name
     assert str(caught.value).startswith(f"{name}: ")
     assert isinstance(caught.value, (ValueError, DanubeError))
     assert (topic.head, machine.rows(), await machine.inner.topics(), subscription.status()) == before
+    await publish(topic, "fine")
+    assert text(await take(consumer)) == "fine"
+
+
+async def test_what_is_no_message_leaves_a_non_reliable_dispatcher_as_it_was(topic: Topic) -> None:
+    live = await topic.subscribe("live", reliable=False)
+    consumer = await join(live, "c")
+    with pytest.raises(InvalidArgument, match="message: needs a Message, not bytes") as caught:
+        live.dispatcher.dispatch_message(b"secret")  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)
+    assert live.status().state == "Idle"
     await publish(topic, "fine")
     assert text(await take(consumer)) == "fine"
 

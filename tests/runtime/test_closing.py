@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,15 +23,62 @@ from danube_dispatcher import (
     SubscriptionMismatch,
     Topic,
     UsageError,
+    WrongContext,
 )
+from danube_dispatcher.adapter import ReliableAdapter
 from danube_dispatcher.virtual_time import advance
-from delivering import TOPIC, join, publish, settle, take, text
+from delivering import TOPIC, Record, join, publish, settle, take, take_and_ack, text
 from processes import Machine, faults_of, started
 
 machine = processes.machine
 
 
 # closing
+
+
+async def test_a_close_that_was_refused_leaves_it_open_and_known(topic: Topic) -> None:
+    subscription = await topic.subscribe("s")
+
+    def elsewhere() -> None:
+        with pytest.raises(WrongContext):
+            asyncio.run(subscription.close())
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert await topic.subscribe("s") is subscription
+    consumer = await join(subscription, "c")
+    await publish(topic, "x")
+    assert await take_and_ack(consumer, count=1) == ["c:x"]
+
+
+async def test_closing_the_topic_waits_for_a_close_that_goes_on_without_its_caller(machine: Machine) -> None:
+    topic = await machine.topic()
+    await cancelled_close(await topic.subscribe("s"))
+    await topic.close()
+    assert machine.row().owner == ""
+
+
+async def cancelled_close(subscription: Subscription) -> None:
+    closing = asyncio.create_task(subscription.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+
+
+async def test_what_fails_when_a_dispatcher_is_made_leaves_no_lease(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = await machine.topic()
+    with monkeypatch.context() as patch:
+        patch.setattr(ReliableAdapter, "add_observer", failing)
+        with pytest.raises(RuntimeError, match="no memory"):
+            await topic.subscribe("s", observer=Record())
+    assert machine.rows() == []
+    assert (await topic.subscribe("s", observer=Record())).status().state == "Idle"
+
+
+def failing(*_: object) -> None:
+    raise RuntimeError("no memory")
 
 
 async def test_closing_acknowledges_nothing_and_ends_every_consumer(machine: Machine) -> None:

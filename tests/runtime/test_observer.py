@@ -314,6 +314,16 @@ async def test_one_may_come_and_go_while_messages_pass(topic: Topic, reliable: b
     assert status.state == "Idle"
 
 
+async def test_one_that_is_given_when_it_is_open_already_watches_too(topic: Topic) -> None:
+    first, second = Record(), Record()
+    subscription = await topic.subscribe("s", observer=first)
+    assert await topic.subscribe("s", observer=second) is subscription
+    a = await join(subscription, "a")
+    await publish(topic, "0")
+    await take_and_ack(a, count=1)
+    assert first.effects("settle") == second.effects("settle") == [("settle", 0, "acked")]
+
+
 async def test_it_comes_with_a_delivery_open_and_sees_it_settled(topic: Topic) -> None:
     subscription = await topic.subscribe("s", policy=POLICY)
     a = await join(subscription, "a")

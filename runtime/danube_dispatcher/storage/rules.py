@@ -47,7 +47,7 @@ def no_subscription(topic: str, subscription: str) -> SubscriptionNotFound:
 
 
 def no_topic(url: str, topic: str) -> StoreNotFound:
-    return StoreNotFound(url, f"there is no topic {topic}; publish to it first, or open it with create=True")
+    return StoreNotFound(url, f"there is no topic {topic}; publish to it first (a program can open it with create=True)")
 
 
 def closed(url: str) -> Closed:

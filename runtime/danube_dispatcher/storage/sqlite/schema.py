@@ -99,7 +99,7 @@ def open_file(url: str, path: str, *, create: bool, busy: float) -> Opened:
     try:
         if not _exists(url, path):
             if not create:
-                raise StoreNotFound(url, f"there is none at {path}; publish to it first, or open it with create=True")
+                raise StoreNotFound(url, f"there is none at {path}; publish to it first (a program can open it with create=True)")
             _build(path)
         writer = connect_writer(path, busy)
         try:
