@@ -77,7 +77,8 @@ async def scene(path: Path, patch: pytest.MonkeyPatch, size: tuple[int, int] = S
         blocked = await join(await topic.subscribe("t", start="earliest", policy=FailurePolicy(max_redeliveries=0)), "d")
         await (await take(blocked)).nack(reason="[bold]\x1b[31mno\x07 good[/bold]")
         feed = Feed(partial(open_store, url, create=False))
-        watch = Watch(feed, await feed.read(), "sqlite:queue.db")
+        await feed.read()
+        watch = Watch(feed, "sqlite:queue.db")
         async with watch.run_test(size=size) as pilot:
             scene = Scene(topic, consumer, watch, pilot)
             await scene.until(lambda: "Blocked" in scene.text("rows") and "AwaitingAck" in scene.text("rows"))

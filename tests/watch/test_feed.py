@@ -16,7 +16,7 @@ from danube_dispatcher.recent import KEPT, Transition
 from danube_dispatcher.storage import open_store
 from danube_dispatcher.storage.protocols import Store
 from danube_dispatcher.virtual_time import VirtualLoop, advance
-from danube_dispatcher.watch.feed import Feed, Picked
+from danube_dispatcher.watch.feed import Feed, Picked, Sight
 from danube_dispatcher.watch.lines import Rate
 from delivering import TOPIC, take
 from faults import TROUBLE, FaultStore
@@ -47,12 +47,11 @@ class Eye:
             await self.feed.look()
             await self.feed.ask()
             await advance(1.0)
-        self.sight = await self.feed.look()
+        await self.feed.look()
 
     @property
-    def line(self) -> object:
-        (line,) = self.sight.lines
-        return line
+    def sight(self) -> Sight:
+        return self.feed.sight
 
 
 @pytest.fixture
@@ -71,7 +70,8 @@ def wake(each: Transition | int) -> bool:
 
 
 async def test_an_empty_store(eye: Eye) -> None:
-    assert (await eye.feed.read()).lines == ()
+    await eye.feed.read()
+    assert eye.sight.lines == ()
 
 
 async def test_lines_say_what_owners_told_and_how_fast_they_go(machine: Machine, eye: Eye) -> None:
@@ -81,7 +81,8 @@ async def test_lines_say_what_owners_told_and_how_fast_they_go(machine: Machine,
     await eye.feed.read()
     await settle_next(consumer, 12)
     await advance(RENEWAL)
-    busy, idle = sorted((await eye.feed.read()).lines, key=lambda line: line.lag, reverse=True)
+    await eye.feed.read()
+    busy, idle = sorted(eye.sight.lines, key=lambda line: line.lag, reverse=True)
     assert (busy.key, busy.type, busy.state, busy.status["active"], busy.status["in_flight"], busy.lag, busy.urgency) == (
         *(S, "exclusive", "AwaitingAck", "c", 12, 88, "well"),
     )
@@ -94,9 +95,10 @@ async def test_one_topic_of_several(machine: Machine) -> None:
     await owner(machine)
     other = await machine.topic(name="/test/other")
     await other.subscribe("else")
-    feed = Feed(machine.process, "/test/other")
-    assert [line.name for line in (await feed.read()).lines] == ["else"]
-    assert [line.name for line in (await Feed(machine.process).read()).lines] == ["s", "else"]
+    for topic, names in (("/test/other", ["else"]), (TOPIC, ["s"]), (None, ["s", "else"])):
+        feed = Feed(machine.process, topic)
+        await feed.read()
+        assert [line.name for line in feed.sight.lines] == names
 
 
 async def test_the_picked_one_is_told_live(machine: Machine, eye: Eye) -> None:
@@ -186,10 +188,11 @@ async def test_a_reading_that_fails_is_told_and_tried_again(machine: Machine, ey
     await owner(machine)
     await eye.look()
     eye.stores[-1].fail(call, TROUBLE)
-    sight = await eye.feed.look()
-    assert sight.trouble == str(TROUBLE)
-    assert [line.name for line in sight.lines] == ["s"], "what was seen last"
-    assert (await eye.feed.look()).trouble == ""
+    await eye.feed.look()
+    assert eye.sight.trouble == str(TROUBLE)
+    assert [line.name for line in eye.sight.lines] == ["s"], "what was seen last"
+    await eye.feed.look()
+    assert eye.sight.trouble == ""
 
 
 async def test_a_question_that_fails_is_told_and_asked_again(machine: Machine, eye: Eye) -> None:
@@ -243,20 +246,22 @@ def damage(path: Path) -> None:
 @pytest.mark.parametrize(("happens", "problem"), [(remove, "there is none at"), (damage, "")], ids=["deleted", "damaged"])
 async def test_a_file_that_goes_is_noticed_and_one_that_comes_back_is_read(file: tuple[Path, Feed], happens: Callable[[Path], None], problem: str) -> None:
     path, feed = file
-    before = await feed.read()
+    await feed.read()
+    before = feed.sight
     assert [line.status["code"] for line in before.lines] == ["unowned"]
     kept = path.read_bytes()
     happens(path)
     await advance(LEASE)
-    sight = await feed.look()
-    assert problem in sight.trouble
-    assert sight.trouble
-    assert sight.lines == before.lines
+    await feed.look()
+    assert feed.sight.trouble
+    assert problem in feed.sight.trouble
+    assert feed.sight.lines == before.lines
     with pytest.raises(StoreError):
         await feed.read()
     remove(path)
     path.write_bytes(kept)
-    assert ((await feed.look()).trouble, len((await feed.look()).lines)) == ("", 1)
+    await feed.look()
+    assert (feed.sight.trouble, len(feed.sight.lines)) == ("", 1)
 
 
 async def test_a_store_that_is_not_there_at_the_beginning_is_an_error(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ async def _watch(arguments: argparse.Namespace) -> int:
 
     feed = Feed(partial(open_store, arguments.store, create=False), arguments.topic)
     try:
-        watch = Watch(feed, await feed.read(), arguments.store)  # a mistake in the command line ends it before it begins
+        await feed.read()  # a mistake in the command line ends it before it begins
+        watch = Watch(feed, arguments.store)
         try:
             code = await watch.run_async() or watch.return_code or 0
         finally:

@@ -16,19 +16,18 @@ from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import Worker, WorkerError
 
-from ..diagrams.paint import printable
 from . import panel
-from .feed import Feed, Picked, Sight
+from .feed import Feed, Picked
 from .lines import Line, Which
-from .table import SORTS, Table, drawn
+from .table import SORTS, Table, drawn, written
 
 LOOK = 1.0
 """Seconds between two readings of the store, and between two questions to an owner."""
 INTERRUPTED = 130
 WIDE = 130
 """Columns from which on the last transitions stand beside the machine, and not below it."""
-TALL = 34
-"""Rows from which on there is room for the table and a whole machine."""
+PANEL = {True: 20, False: 26}
+"""Rows of all but the table when a machine is shown, in a wide terminal and in a narrow one. Where there are fewer, its ways have no titles."""
 KEYS = (
     ("↑ ↓  j k", "pick"),
     ("PgUp PgDn", "pick further away; Home End"),
@@ -56,7 +55,7 @@ class Help(Screen[None]):
 
 
 class Watch(App[int]):
-    """Shows what the feed finds, first this; `where` names the store."""
+    """Shows what the feed has found, and finds; `where` names the store."""
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
@@ -71,12 +70,12 @@ class Watch(App[int]):
     #panel { display: none; height: 1fr; border-top: solid ansi_bright_black; }
     #machine { height: 12; }
     .compact #machine { height: 9; }
-    #states { width: 22; }
+    #states { width: 20; }
     #out { width: 1fr; }
     #story { height: 1fr; padding: 0 1; }
     .picked #panel { display: block; }
     .wide #body { layout: horizontal; }
-    .wide #machine { width: 72; height: 1fr; }
+    .wide #machine { width: 69; height: 1fr; }
     .wide #story { width: 1fr; }
     #keys { dock: bottom; text-style: dim; }
     #help { padding: 1 2; text-wrap: wrap; }
@@ -97,11 +96,10 @@ class Watch(App[int]):
         Binding("ctrl+c", f"end({INTERRUPTED})", priority=True),
     ]
 
-    def __init__(self, feed: Feed, sight: Sight, where: str) -> None:
+    def __init__(self, feed: Feed, where: str) -> None:
         super().__init__(ansi_color=True)
         self.theme = "ansi-dark"  # the terminal's own colours, on its own ground, dark or light; none with NO_COLOR
         self._feed = feed
-        self._sight = sight
         self._where = where
         self._order = next(iter(SORTS))
         self._lines: list[Line] = []
@@ -151,7 +149,7 @@ class Watch(App[int]):
 
     async def _look(self) -> None:
         while True:
-            self._sight = await self._feed.look()
+            await self._feed.look()
             self._show()
             await asyncio.sleep(LOOK)
 
@@ -169,32 +167,34 @@ class Watch(App[int]):
     def _show(self) -> None:
         if isinstance(self.screen, Help):
             return
-        lines = self._lines = sorted(self._sight.lines, key=SORTS[self._order])
+        sight = self._feed.sight
+        lines = self._lines = sorted(sight.lines, key=SORTS[self._order])
         keys = [line.key for line in lines]
         self._nth = keys.index(self._chosen) if self._chosen in keys else max(0, min(self._nth, len(lines) - 1))
         line = lines[self._nth] if lines else None
         self._chosen = None if line is None else line.key
         self._pick_chosen()
-        compact = self.size.height < TALL
+        wide = self.size.width >= WIDE
+        room = self.size.height - PANEL[wide]
         self.screen.set_class(self._feed.picked is not None, "picked")
-        self.screen.set_class(compact, "compact")
-        self.screen.set_class(self.size.width >= WIDE, "wide")
+        self.screen.set_class(room < 1, "compact")
+        self.screen.set_class(wide, "wide")
         table = Table(lines, self.size.width - 1)
         rows = [table.row(nth, chosen=nth == self._nth) for nth in range(len(lines))]
-        self._put("title", panel.title(self._sight, self._where, self._order, frozen=not self._loops))
+        self._put("title", panel.title(sight, self._where, self._order, frozen=not self._loops))
         self._put("heading", table.heading())
         self._put("rows", Content("\n").join(rows) if rows else Content("  no subscriptions"))
         self._put("why", panel.why(line, () if self._feed.picked else lines))
-        self._put("trouble", Content(printable(self._sight.trouble)))
-        self.query_one("#trouble").display = bool(self._sight.trouble)
+        self._put("trouble", written((sight.trouble, "")))
+        self.query_one("#trouble").display = bool(sight.trouble)
         box = self.query_one("#table")
-        box.styles.height = "1fr" if self._feed.picked is None else 1 if compact else max(1, min(len(lines), self.size.height - TALL + 3))
+        box.styles.height = "1fr" if self._feed.picked is None else max(1, min(len(lines), room))
         self.call_after_refresh(box.scroll_to_region, Region(0, self._nth, 1, 1), animate=False)
         if line is not None and self._feed.picked is not None:
             drawing = drawn(line.machine)
             self._put("picked", panel.heading(line, self._feed.picked))
             self._put("counts", panel.counts(line))
-            self._put("states", panel.states(drawing, line, self._feed.picked, titles=not compact))
+            self._put("states", panel.states(drawing, line, self._feed.picked, titles=room >= 1))
             self._put("out", panel.ways_out(drawing, line, self._feed.picked))
             self._put("story", panel.story(drawing, line, self._feed.picked))
 

@@ -69,7 +69,7 @@ class Feed:
         self._store: Store | None = None
         self._found: list[Overview] = []
         self._found_at = 0.0
-        self._sight = Sight(0.0, ())
+        self.sight = Sight(0.0, ())
         self._rates = Rates()
         self.picked: Picked | None = None
         """Whose owner is asked."""
@@ -80,24 +80,25 @@ class Feed:
             with suppress(DanubeError):
                 await store.close()
 
-    async def read(self) -> Sight:
+    async def read(self) -> None:
         """Raises InvalidArgument, or a StoreError."""
         store = await self._opened()
         found = await overview(store, self._topic)
         if found != self._found:
             self._found, self._found_at = found, asyncio.get_running_loop().time()
-        now = store.now()
-        self._sight = Sight(now, tuple(self._line(topic, info, now) for topic, _, infos in found for info in infos))
-        self._rates.keep({line.key for line in self._sight.lines})
-        return self._sight
+        self._see(store.now())
 
-    async def look(self) -> Sight:
+    async def look(self) -> None:
         """The same, but for what goes wrong."""
         try:
-            return await self.read()
+            await self.read()
         except (DanubeError, OSError) as error:
             await self.close()
-            return self._sight._replace(trouble=str(error))
+            self.sight = self.sight._replace(trouble=str(error))
+
+    def _see(self, now: float) -> None:
+        self.sight = Sight(now, tuple(self._line(topic, info, now) for topic, _, infos in self._found for info in infos))
+        self._rates.keep({line.key for line in self.sight.lines})
 
     async def _opened(self) -> Store:
         """The store. One in which nothing changes, not even a lease, may have lost its file: it is opened anew, which finds that out."""
@@ -122,7 +123,7 @@ class Feed:
         picked, store = self.picked, self._store
         if picked is None or store is None:
             return
-        line = next((line for line in self._sight.lines if line.key == picked.key), None)
+        line = next((line for line in self.sight.lines if line.key == picked.key), None)
         if line is None:
             picked.unheard("the subscription is not there any more")
         elif not line.owner:
@@ -132,6 +133,7 @@ class Feed:
             try:
                 answer = await ask(store, *line.key, line.owner, f"watch:{seen}", NotSupported)
                 picked.heard(line.owner, Glance.decode(answer))
+                self._see(store.now())
             except (DanubeError, OSError) as error:
                 picked.unheard(f"its transitions are not told: {error}")
 

@@ -11,11 +11,11 @@ from datetime import datetime
 from textual.content import Content
 
 from ..diagrams import Drawing, Way
-from ..diagrams.paint import printable, words
+from ..diagrams.paint import words
 from ..recent import Transition
 from .feed import Picked, Sight
 from .lines import Line
-from .table import ALARM, INKS, ink
+from .table import ALARM, INKS, Part, ink, written
 
 WAYS: dict[Way, str] = {"normal": "the normal way", "leaves": "leaving it", "beyond": "what becomes of it", "quiet": "the end"}
 LIT = "reverse bold"
@@ -24,18 +24,15 @@ MOST = 6
 COUNTS = {"delivered": True, "redelivered": False, "settled": True, "dropped": False, "dead_lettered": False, "stale_acks": False}
 """What an owner counts; whether it is shown when it is 0."""
 
-Parts = list[tuple[str, str]]
-"""Pieces of text, each with its style."""
 
-
-def lines(rows: list[Parts]) -> Content:
-    return Content("\n").join(Content.assemble(*row) for row in rows)
+def lines(rows: list[list[Part]]) -> Content:
+    return Content("\n").join(written(*row) for row in rows)
 
 
 def states(drawing: Drawing, line: Line, picked: Picked, *, titles: bool) -> Content:
     """The states, by the ways of the diagrams. The current one is lit; a dot stands at those that were passed since the last look."""
     passed = {state for each in picked.fresh for state in (each.source, each.dest)}
-    rows: list[Parts] = []
+    rows: list[list[Part]] = []
     for way, title in WAYS.items():
         rows += [[(f" {title}", "dim")]] if titles else []
         for state in (state for state in drawing.states if drawing.way_of(state) == way):
@@ -49,7 +46,7 @@ def states(drawing: Drawing, line: Line, picked: Picked, *, titles: bool) -> Con
 def ways_out(drawing: Drawing, line: Line, picked: Picked) -> Content:
     """The rows that lead out of the current state. Those that were taken since the last look are lit."""
     taken = {(each.source, each.row) for each in picked.fresh}
-    rows: list[Parts] = []
+    rows: list[list[Part]] = []
     for arrow, several in drawing.arrows.items():
         if arrow.source == line.state:
             for each in several:
@@ -74,16 +71,16 @@ def story(drawing: Drawing, line: Line, picked: Picked) -> Content:
     return lines([[("last transitions", "dim")], *rows])
 
 
-def _transition(line: Line, drawing: Drawing, heads: dict[tuple[str, int], str], each: Transition | int, style: str) -> Parts:
+def _transition(line: Line, drawing: Drawing, heads: dict[tuple[str, int], str], each: Transition | int, style: str) -> list[Part]:
     if isinstance(each, int):
         return [(f"{each:,} more", "dim")]
     spec = line.machine.table[each.row] if 0 <= each.row < len(line.machine.table) else None
     known = spec is not None and spec["trigger"] == each.trigger  # otherwise its owner is of another version, and runs another table
     head = heads.get((each.source, each.row), words(each.trigger)) if known else words(each.trigger)
     stays = each.source == each.dest
-    parts = [(f"{time_of(each.at, '%H:%M:%S.%f')[:12]}  ", "dim"), (f"{printable(each.source):12}  ", f"{ink(drawing, each.source)} {style}"), (head, style)]
+    parts = [(f"{time_of(each.at, '%H:%M:%S.%f')[:12]}  ", "dim"), (f"{each.source:12}  ", f"{ink(drawing, each.source)} {style}"), (head, style)]
     if not stays:
-        parts += [(" → ", "dim"), (printable(each.dest), f"{ink(drawing, each.dest)} {style}")]
+        parts += [(" → ", "dim"), (each.dest, f"{ink(drawing, each.dest)} {style}")]
     why = spec["why"] if known and spec is not None else ""
     return [*parts, (f"  {'stays: ' if stays else ''}{why}" if why or stays else "", "dim")]
 
@@ -91,19 +88,19 @@ def _transition(line: Line, drawing: Drawing, heads: dict[tuple[str, int], str],
 def heading(line: Line, picked: Picked) -> Content:
     told = f"told {time_of(picked.glance.at, '%H:%M:%S')}" if picked.glance is not None else ""
     owner = f"{line.owner or 'nobody'} has it"
-    return Content.assemble((f" {line.name} ", "bold"), ("  ".join(filter(None, (line.topic, line.machine.title, printable(owner), told))), "dim"))
+    return written((f" {line.name} ", "bold"), ("  ".join(filter(None, (line.topic, line.machine.title, owner, told))), "dim"))
 
 
 def counts(line: Line) -> Content:
     """What its owner has counted since it opened the subscription, and what is wrong with the store now."""
     status = line.status
-    parts: Parts = [(" ", "")]
+    parts: list[Part] = [(" ", "")]
     for name, always in COUNTS.items():
         if isinstance(number := status.get(name), int) and (number or always):
             parts += [(f"{words(name)} ", "dim"), (f"{number:,}  ", "")]
     if error := status.get("last_error"):
-        parts.append((printable(str(error)), "ansi_red"))
-    return Content.assemble(*parts)
+        parts.append((str(error), "ansi_red"))
+    return written(*parts)
 
 
 def time_of(at: float, form: str) -> str:
@@ -115,7 +112,7 @@ def time_of(at: float, form: str) -> str:
 
 
 def help_text(keys: Iterable[tuple[str, str]]) -> Content:
-    rows: list[Parts] = [[("danube-dispatcher watch", "bold")], []]
+    rows: list[list[Part]] = [[("danube-dispatcher watch", "bold")], []]
     rows += [[(f"  {key:12}", "bold"), (what, "")] for key, what in keys]
     return lines([*rows, [], *([(text, "")] for text in LEGEND.splitlines())])
 
@@ -134,15 +131,15 @@ when nobody has asked for 10 s.
 
 def title(sight: Sight, where: str, order: str, *, frozen: bool) -> Content:
     total, stuck = len(sight.lines), sum(line.urgency == "stuck" for line in sight.lines)
-    parts: Parts = [(f" {time_of(sight.at, '%H:%M:%S')}", "bold"), (f"  {total} subscription{'' if total == 1 else 's'}", "")]
+    parts: list[Part] = [(f" {time_of(sight.at, '%H:%M:%S')}", "bold"), (f"  {total} subscription{'' if total == 1 else 's'}", "")]
     parts += [(f", {stuck} stuck", ALARM)] if stuck else []
     parts += [("  ", ""), (" frozen ", "reverse")] if frozen else []
-    return Content.assemble(*parts, (f"  by {order}  {printable(where)}", "dim"))  # the longest last: it may be cut
+    return written(*parts, (f"  by {order}  {where}", "dim"))  # the longest last: it may be cut
 
 
 def why(line: Line | None, others: Sequence[Line] = ()) -> Content:
     """Of the chosen one: what it is doing, or why it does not, and what ends the wait. Then the same of what else is stuck, as far as there is room."""
     told = [] if line is None else [line]
     told += [each for each in others if each.urgency == "stuck" and each != line]
-    rows: list[Parts] = [[(f"{each.name}: ", "bold"), (printable(each.why), ALARM if each.urgency == "stuck" else "")] for each in told[:MOST]]
+    rows: list[list[Part]] = [[(f"{each.name}: ", "bold"), (each.why, ALARM if each.urgency == "stuck" else "")] for each in told[:MOST]]
     return lines([*rows, *([[(f"and {len(told) - MOST} more", "dim")]] if len(told) > MOST else [])])

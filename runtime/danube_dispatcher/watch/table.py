@@ -12,7 +12,6 @@ from textual.content import Content
 from danube_statemachines import RELIABLE_SHARED, Declaration
 
 from ..diagrams import Drawing, Way
-from ..diagrams.paint import printable
 from .lines import Line, Which
 
 NONE = "-"
@@ -20,6 +19,9 @@ GAP = "  "
 INKS: dict[Way, str] = {"normal": "ansi_cyan", "leaves": "ansi_yellow", "beyond": "ansi_magenta", "quiet": "dim"}
 """The colours of the diagrams, as near as the sixteen of a terminal come to them: it knows what can be read on its ground."""
 ALARM = "ansi_red bold"
+
+Part = tuple[str, str]
+"""A piece of text, with its style."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,15 @@ COLUMNS = (
 )
 
 
+def written(*parts: Part) -> Content:
+    """The pieces in a row. What others have written must not move the cursor of a terminal."""
+    return Content.assemble(*((plain(text), style) for text, style in parts))
+
+
+def plain(text: str) -> str:
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 def clipped(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
@@ -85,7 +96,7 @@ class Table:
     def __init__(self, lines: Sequence[Line], width: int) -> None:
         self._lines = lines
         self._width = width
-        cells = {column: [clipped(printable(column.text(line)), column.widest) for line in lines] for column in COLUMNS}
+        cells = {column: [clipped(column.text(line), column.widest) for line in lines] for column in COLUMNS}
         widths = {column: max(column.least, *map(len, [column.title, *texts])) for column, texts in cells.items()}
         room = width - sum(len(GAP) + widths[column] for column in COLUMNS if not column.rank)
         for column in sorted((column for column in COLUMNS if column.rank), key=lambda column: column.rank):
@@ -96,7 +107,7 @@ class Table:
         self._cells = cells
 
     def heading(self) -> Content:
-        return Content.assemble((GAP + GAP.join(self._aligned(column, column.title) for column in self._widths), "bold"))
+        return written((GAP + GAP.join(self._aligned(column, column.title) for column in self._widths), "bold"))
 
     def row(self, nth: int, *, chosen: bool) -> Content:
         line = self._lines[nth]
@@ -104,13 +115,13 @@ class Table:
         texts = [(column, self._aligned(column, self._cells[column][nth])) for column in self._widths]
         mark = "! " if stuck else "· " if line.urgency == "waits" else GAP
         if chosen:  # in one colour: several would be a patchwork of grounds
-            return Content.assemble(((mark + GAP.join(text for _, text in texts)).ljust(self._width), "reverse"))
+            return written(((mark + GAP.join(text for _, text in texts)).ljust(self._width), "reverse"))
         drawing = drawn(line.machine)
-        parts: list[tuple[str, str]] = [(mark, ALARM if stuck else "")]
+        parts: list[Part] = [(mark, ALARM if stuck else "")]
         for column, text in texts:
             style = ink(drawing, line.state) if column.title == "STATE" else ALARM if column.title == "LAG" and stuck else ""
             parts += [(text, style), (GAP, "")]
-        return Content.assemble(*parts[:-1])
+        return written(*parts[:-1])
 
     def _aligned(self, column: Column, text: str) -> str:
         return text.rjust(self._widths[column]) if column.right else text.ljust(self._widths[column])
