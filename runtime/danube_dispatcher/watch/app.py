@@ -35,7 +35,7 @@ KEYS = (
     ("Esc", "back to the table"),
     ("s", "sort: " + ", ".join(SORTS)),
     ("p", "freeze what is shown; again: go on"),
-    ("?", "this"),
+    ("?", "help"),
     ("q", "quit"),
 )
 
