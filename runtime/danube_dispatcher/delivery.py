@@ -25,11 +25,14 @@ class Delivery:
 
     __slots__ = ("_answers", "id", "message")
 
+    message: Message
+    """What was published."""
+    id: DeliveryId
+    """(epoch, session, offset, attempt): no other delivery has the same."""
+
     def __init__(self, message: Message, id: DeliveryId, answers: Answers) -> None:
         self.message = message
-        """What was published: a `Message`."""
         self.id = id
-        """(epoch, session, offset, attempt): no other delivery has the same."""
         self._answers = answers
 
     def __repr__(self) -> str:

@@ -248,7 +248,9 @@ class Dispatcher(Closable):
 
     def dispatch_message(self, message: Message) -> Outcome:
         """Hand a message over, at once and at most once: "sent", "dropped" (no room) or "no_consumer". Raises NotSupported on a reliable dispatcher."""
-        return self._unchecked_adapter().dispatch(check_kind("message", message, Message))
+        if type(message) is not Message:  # most are: that spares a call
+            check_kind("message", message, Message)
+        return self._unchecked_adapter().dispatch(message)
 
     def poll_and_dispatch(self) -> None:
         """Look for a message now. Not needed in ordinary use: publishing, joining and the heartbeat do so. Raises NotSupported on a non-reliable dispatcher."""

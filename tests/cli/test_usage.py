@@ -122,7 +122,7 @@ def test_bad_input_is_one_line_and_changes_nothing(cli: Cli, here: Here, argumen
         (["consume", STORE, TOPIC, "no spaces"], "subscription: needs a name"),
         (["consume", STORE, TOPIC, "s", "--name", "no spaces"], "consumer: needs a name"),
         (["consume", STORE, TOPIC, "s", "--start", "7"], "7 is beyond the head 1"),
-        (["consume", STORE, TOPIC, "s", "--start", "now"], "start: needs one of"),
+        (["consume", STORE, TOPIC, "s", "--start", "now"], "start: needs 'earliest', 'latest' or an offset"),
         (["consume", STORE, TOPIC, "s", "--ack-timeout", "nan"], "ack_timeout: needs a finite number"),
         (["consume", STORE, TOPIC, "s", "--rate-limit", "0"], "rate_limit: needs a finite number"),
         (["consume", STORE, TOPIC, "s", "--wait", "-1"], "wait: needs a finite number"),
