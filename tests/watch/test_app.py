@@ -118,6 +118,7 @@ async def test_the_machine_of_the_picked_one(tmp_path: Path, monkeypatch: pytest
         assert "close → Closed" in s.text("out")
         await (await take(s.consumer)).nack()
         await s.until(lambda: "Redelivering" in s.text("story"))
+        assert " • Failover" in s.text("states")
         story = [line.split("  ")[1:] for line in s.text("story").splitlines()[1:] if "wake" not in line]
         assert [[each.strip() for each in line if each.strip()] for line in story] == [
             ["Failover", "4: [delayed] → Redelivering"],

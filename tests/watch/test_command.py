@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -36,10 +37,12 @@ def store(tmp_path: Path) -> str:
     return path
 
 
-@pytest.mark.parametrize(("end", "code"), [("q", 0), (signal.SIGTERM, 143)], ids=["q", "SIGTERM"])
-def test_on_a_terminal(store: str, end: str | signal.Signals, code: int) -> None:
+@pytest.mark.parametrize(("end", "code", "colours"), [("q", 0, {31}), (signal.SIGTERM, 143, set())], ids=["q", "SIGTERM and NO_COLOR"])
+def test_on_a_terminal(store: str, end: str | signal.Signals, code: int, colours: set[int]) -> None:
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "LINES": "24", "COLUMNS": "80"}
+    environment = {**os.environ, "TERM": "xterm-256color", "LINES": "24", "COLUMNS": "80", "NO_COLOR": "1"}
+    if colours:
+        del environment["NO_COLOR"]
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, "watch", store], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
@@ -72,6 +75,8 @@ def test_on_a_terminal(store: str, end: str | signal.Signals, code: int) -> None
         os.close(ours)
     assert b"1 stuck" in shown
     assert b"Traceback" not in shown
+    codes = {int(each) for codes in re.findall(rb"\x1b\[([0-9;]+)m", shown) for each in codes.split(b";")}
+    assert codes - {0, 1, 2, 7, 39, 49} == colours, "the terminal's own ground, and its colours or none"
     assert shown.index(b"\x1b[?1049h") < shown.index(b"\x1b[?1049l"), "the terminal is as it was before"
 
 

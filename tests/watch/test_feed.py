@@ -108,10 +108,12 @@ async def test_the_picked_one_is_told_live(machine: Machine, eye: Eye) -> None:
     await eye.look(2)
     assert (picked.trouble, story(picked)) == ("", [])
     await settle_next(consumer, 2)
-    await eye.look(1)
+    await eye.feed.ask()
+    assert [line.status["cursor"] for line in eye.sight.lines] == [1], "what the owner tells is seen at once"
     turn = ["AwaitingAck ack Dispatching", "Dispatching polled AwaitingAck"]
     assert story(picked) == [*turn, *turn]
     assert len(picked.fresh) == 4
+    await eye.feed.look()
     (line,) = eye.sight.lines
     assert (line.status["cursor"], line.lag, line.told["lag"]["cursor"]) == (1, 98, 1), "fresher than the last renewal"
     await eye.look(1)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from danube_dispatcher import Lag, SubscriptionInfo, dispatcher, explain, overview
+from danube_dispatcher.storage.protocols import Row
 from danube_dispatcher.watch.lines import URGENCY, Line, Rate, Rates, Sample
-from danube_statemachines import RELIABLE_EXCLUSIVE, RELIABLE_SHARED
+from danube_statemachines import RELIABLE_EXCLUSIVE, RELIABLE_SHARED, Progress
 
 WHICH = ("/test/orders", "s")
 
@@ -68,6 +69,13 @@ def test_a_status_of_whatever_kind_is_a_line(said: dict[str, Any]) -> None:
     subject = Line("/test/orders", overview.told(info, 0.0), Rate())
     assert subject.state
     assert (subject.lag, subject.urgency) == (5, "waits" if not said else "well")
+
+
+@pytest.mark.parametrize("status", ["", "{", "5", "[1]", "null", '"x"', "\x00"])
+def test_a_status_that_cannot_be_read_is_none(status: str) -> None:
+    row = Row("/test/orders", "s", "shared", "host:1", 10.0, 1, Progress(3), status)
+    assert overview.info(row, 9).status == {}
+    assert Line("/test/orders", overview.told(overview.info(row, 9), 0.0), Rate()).state == "opening"
 
 
 def test_what_it_runs_follows_from_its_type() -> None:

@@ -74,9 +74,12 @@ async def test_no_more_than_so_many_are_kept_and_all_are_counted(machine: Machin
     assert shown(glance)[-1] == "Dispatching poll_empty Idle"
 
 
-@pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
-async def test_nobody_pays_before_anybody_looks_and_once_nobody_does(machine: Machine, busy: bool) -> None:
+@pytest.mark.parametrize("what", ["is busy", "waits", "is at rest"])
+async def test_nobody_pays_before_anybody_looks_and_once_nobody_does(machine: Machine, what: str) -> None:
     _, subscription, consumer = await owner(machine, "x" * 100)
+    if what == "is at rest":
+        await settle_next(consumer, 100)
+        await advance(3 * RENEWAL)
     elsewhere = await machine.process()
     assert not watched(subscription)
     for _ in range(int(2 * LEASE)):
@@ -84,7 +87,7 @@ async def test_nobody_pays_before_anybody_looks_and_once_nobody_does(machine: Ma
         assert watched(subscription)
         await advance(1.0)
     for _ in range(int(FORGOTTEN)):
-        if busy:
+        if what == "is busy":
             await settle_next(consumer)
         await advance(1.0)
     assert not watched(subscription)

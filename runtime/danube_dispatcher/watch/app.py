@@ -165,8 +165,6 @@ class Watch(App[int]):
     # what there is to see
 
     def _show(self) -> None:
-        if isinstance(self.screen, Help):
-            return
         sight = self._feed.sight
         lines = self._lines = sorted(sight.lines, key=SORTS[self._order])
         keys = [line.key for line in lines]
@@ -176,9 +174,9 @@ class Watch(App[int]):
         self._pick_chosen()
         wide = self.size.width >= WIDE
         room = self.size.height - PANEL[wide]
-        self.screen.set_class(self._feed.picked is not None, "picked")
-        self.screen.set_class(room < 1, "compact")
-        self.screen.set_class(wide, "wide")
+        self.set_class(self._feed.picked is not None, "picked")
+        self.set_class(room < 1, "compact")
+        self.set_class(wide, "wide")
         table = Table(lines, self.size.width - 1)
         rows = [table.row(nth, chosen=nth == self._nth) for nth in range(len(lines))]
         self._put("title", panel.title(sight, self._where, self._order, frozen=not self._loops))
@@ -251,7 +249,7 @@ class Watch(App[int]):
         self._show()
 
     async def action_help(self) -> None:
-        await self.push_screen(Help(), lambda _: self._show())
+        await self.push_screen(Help())
 
     def action_end(self, code: int) -> None:
         self.exit(code)

@@ -129,9 +129,8 @@ class Feed:
         elif not line.owner:
             picked.unheard("no process has it open, so nobody can tell its transitions")
         else:
-            seen = picked.seen if line.owner == picked.owner else 0
             try:
-                answer = await ask(store, *line.key, line.owner, f"watch:{seen}", NotSupported)
+                answer = await ask(store, *line.key, line.owner, f"watch:{picked.seen}", NotSupported)
                 picked.heard(line.owner, Glance.decode(answer))
                 self._see(store.now())
             except (DanubeError, OSError) as error:
