@@ -18,6 +18,7 @@ from danube_dispatcher.storage import open_store
 from danube_dispatcher.watch import app
 from danube_dispatcher.watch.app import Watch
 from danube_dispatcher.watch.feed import Feed
+from danube_dispatcher.watch.table import clipped
 from delivering import join, publish, take
 
 pytestmark = pytest.mark.real_time
@@ -81,7 +82,7 @@ async def scene(path: Path, patch: pytest.MonkeyPatch, size: tuple[int, int] = S
         watch = Watch(feed, "sqlite:queue.db")
         async with watch.run_test(size=size) as pilot:
             scene = Scene(topic, consumer, watch, pilot)
-            await scene.until(lambda: "Blocked" in scene.text("rows") and "AwaitingAck" in scene.text("rows"))
+            await scene.until(lambda: "is exhausted after" in scene.text("why") and "AwaitingAck" in scene.text("rows"))
             yield scene
             await watch.stop()
         await feed.close()
@@ -217,3 +218,8 @@ async def test_a_terminal_that_is_too_small_is_none_to_fall_over(tmp_path: Path,
         monkeypatch.setattr(app, "LOOK", PATIENCE)
         await s.pilot.resize_terminal(140, 40)
         await s.until(lambda: "OWNER" in s.text("heading") and "last transitions" in s.screen())
+
+
+async def test_a_name_that_is_too_long_keeps_its_ends() -> None:
+    assert [clipped(text, 9) for text in ("short", "just-nine", "worker-north-17", "worker-north-18")] == ["short", "just-nine", "work…h-17", "work…h-18"]
+    assert all(len(clipped("x" * 30, width)) == width for width in range(3, 12))

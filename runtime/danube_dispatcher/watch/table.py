@@ -78,7 +78,9 @@ def plain(text: str) -> str:
 
 
 def clipped(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    """Names that begin the same differ at their ends."""
+    tail = (width - 1) // 2
+    return text if len(text) <= width else f"{text[: width - 1 - tail]}…{text[-tail:]}"
 
 
 @cache
