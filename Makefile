@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/danube-dispatcher demo
 
 test: $(READY)
-	$(BIN)/pytest -q -m "not packaging and not browser"
+	$(BIN)/pytest -q -n auto --dist worksteal -m "not packaging and not browser"
 
 lint: $(READY)
 	$(BIN)/ruff format --check

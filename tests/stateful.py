@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from hypothesis import HealthCheck, note, seed, settings
@@ -119,6 +120,16 @@ def summary() -> list[str]:
         if counts:
             lines.append(f"{title:22} {', '.join(counts)}")
     return lines
+
+
+def told() -> list[tuple[str, str, int, str, int]]:
+    """What this process has fired, as plain values for another one: group, machine, row, source, times."""
+    return [(group, *place, times) for group, fired in FIRED.items() for place, times in fired.items()]
+
+
+def hear(told: Iterable[tuple[str, str, int, str, int]]) -> None:
+    for group, machine, row, source, times in told:
+        FIRED.setdefault(group, Fired())[machine, row, source] += times
 
 
 def report() -> dict[str, dict[str, list[FiredRow]]]:

@@ -15,6 +15,7 @@ from danube_dispatcher import validation as v
 from danube_dispatcher.errors import InvalidArgument
 from danube_dispatcher.messages import NO_ATTRIBUTES, Message
 from danube_statemachines import DanubeError, FailurePolicy
+from delivering import placeless
 
 TOPIC = "/default/orders"
 AnyMessage: Any = Message  # made wrongly
@@ -84,7 +85,7 @@ def test_subclasses_come_back_as_what_a_store_would_return() -> None:
     assert all(type(text) is str for pair in message.attributes.items() for text in pair)
 
 
-@pytest.mark.parametrize("payload", ["text", bytearray(b"x"), memoryview(b"x"), None, 1, [b"x"]], ids=repr)
+@pytest.mark.parametrize("payload", ["text", bytearray(b"x"), memoryview(b"x"), None, 1, [b"x"]], ids=placeless)
 def test_a_payload_is_bytes(payload: object) -> None:
     refused("payload", lambda: v.check_message(payload), f"needs bytes, not {type(payload).__name__}")
 
@@ -142,12 +143,12 @@ def test_attributes_are_a_copy_that_nobody_changes() -> None:
     assert v.check_message(b"", None, UserDict(a="b")).attributes == {"a": "b"}
 
 
-@pytest.mark.parametrize("nothing", [None, {}, UserDict()], ids=repr)
+@pytest.mark.parametrize("nothing", [None, {}, UserDict()], ids=placeless)
 def test_no_attributes_are_a_mapping_all_the_same(nothing: object) -> None:
     assert v.check_message(b"", None, nothing).attributes is NO_ATTRIBUTES
 
 
-@pytest.mark.parametrize("items", [b"abc", "abc", bytearray(b"a"), memoryview(b"a"), {}, Message(b"x"), None, 1], ids=repr)
+@pytest.mark.parametrize("items", [b"abc", "abc", bytearray(b"a"), memoryview(b"a"), {}, Message(b"x"), None, 1], ids=placeless)
 def test_items_are_several(items: object) -> None:
     refused("items", lambda: v.check_messages(items), "iterable of bytes or Messages")
 
@@ -168,7 +169,7 @@ def test_items_are_payloads_or_messages_of_which_three_parts_count() -> None:
         (Message(b"12345"), "payload"),
         ((b"", "k"), "payload"),
     ],
-    ids=repr,
+    ids=placeless,
 )
 def test_a_bad_item_is_named_by_its_place(item: object, name: str) -> None:
     refused(f"items[2].{name}", lambda: v.check_messages([b"a", b"b", item, b"c"], max_payload=4))
@@ -189,7 +190,7 @@ NUMBERS: dict[str, Callable[[Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("value", NOT_NUMBERS, ids=repr)
+@pytest.mark.parametrize("value", NOT_NUMBERS, ids=placeless)
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_that_are_refused(name: str, value: object) -> None:
     refused(name, lambda: NUMBERS[name](value))
@@ -206,7 +207,7 @@ def test_zero_has_its_meaning_elsewhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["capacity", "max_payload", "rate_burst", "start"])
-@pytest.mark.parametrize("value", [1.0, 2**63, "x"], ids=repr)
+@pytest.mark.parametrize("value", [1.0, 2**63, "x"], ids=placeless)
 def test_counts_are_whole_and_fit_a_store(name: str, value: object) -> None:
     refused(name, lambda: NUMBERS[name](value))
 
@@ -301,7 +302,7 @@ def test_equal_arguments_are_equal_openings() -> None:
         ("rate_burst", {"reliable": False, "rate_burst": 5}),
         ("flush_interval", {"reliable": False, "flush_interval": 0}),
     ],
-    ids=repr,
+    ids=placeless,
 )
 def test_openings_that_are_refused(name: str, arguments: dict[str, Any]) -> None:
     refused(name, lambda: v.check_opening(TOPIC, "s", **arguments))

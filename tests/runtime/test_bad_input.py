@@ -38,7 +38,7 @@ from danube_dispatcher import (
 from danube_dispatcher.session import stores_of
 from danube_dispatcher.storage.sqlite import open_sqlite
 from danube_statemachines import DanubeError
-from delivering import TOPIC, join, publish, take, text
+from delivering import TOPIC, join, placeless, publish, take, text
 from processes import Machine
 
 machine = processes.machine
@@ -60,7 +60,7 @@ def cases() -> list[Any]:
     found: list[Any] = []
 
     def case(name: str, values: list[Any], call: Callable[[Topic, Subscription, Any], Coroutine[Any, Any, Any]]) -> None:
-        found.extend(pytest.param(name, value, call, id=f"{name}-{value!r}"[:40]) for value in values)
+        found.extend(pytest.param(name, value, call, id=f"{name}-{placeless(value)}"[:40]) for value in values)
 
     case("payload", ["text", None, 7, bytearray(b"x"), memoryview(b"x"), b"x" * 101], lambda t, s, v: t.publish(v))
     case("key", [b"k", 7, "k" * 1025, SURROGATE], lambda t, s, v: t.publish(b"x", key=v))
