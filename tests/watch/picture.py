@@ -100,7 +100,7 @@ def telling(picked: Picked | None) -> bool:
 def drawn(rows: list[list[Segment]]) -> Iterator[str]:
     width, height = SIZE[0] * WIDTH + 2 * MARGIN, SIZE[1] * HEIGHT + 2 * MARGIN
     yield f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width:g} {height:g}" font-family="{FONT}" font-size="13">'
-    yield "<title>danube-dispatcher watch: six subscriptions, three of them stuck, and the machine of one in Redelivering</title>"
+    yield "<title>danube-dispatcher watch: six subscriptions, three of them stuck, and the machine of one, with AwaitingAck lit</title>"
     night = f"@media (prefers-color-scheme: dark) {{ {' '.join(styles(1))} }}"
     yield f"<style>text {{ white-space: pre }} .bold {{ font-weight: 700 }} {' '.join(styles(0))} {night}</style>"
     yield f'<rect class="ground rule-line" width="{width - 1:g}" height="{height - 1:g}" x="0.5" y="0.5" rx="8"/>'
