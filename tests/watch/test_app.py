@@ -33,7 +33,7 @@ TOPIC = "/test/orders"
 class Scene:
     """A store with an owner, and somebody who watches."""
 
-    def __init__(self, topic: Topic, consumer: Consumer, watch: Watch, pilot: Pilot[int]) -> None:
+    def __init__(self, topic: Topic, consumer: Consumer, watch: Watch, pilot: Pilot[bool]) -> None:
         self.topic = topic
         self.consumer = consumer
         self.watch = watch
@@ -188,14 +188,14 @@ async def test_help_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert "frozen" not in s.text("title"), "the key was spent"
 
 
-@pytest.mark.parametrize(("key", "code"), [("q", 0), ("ctrl+c", 130)])
-async def test_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, code: int) -> None:
+@pytest.mark.parametrize(("key", "interrupted"), [("q", False), ("ctrl+c", True)])
+async def test_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, interrupted: bool) -> None:
     async with scene(tmp_path, monkeypatch) as s:
         await s.press("enter")
         await s.until(lambda: "none yet" in s.text("story"))
         await s.press(key)
         await s.until(lambda: not s.watch.is_running)
-        assert s.watch.return_value == code
+        assert s.watch.return_value is interrupted
         await s.watch.stop()
         assert await s.topic.store.asked() == [], "no question is left behind"
 

@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> str:
     return path
 
 
-@pytest.mark.parametrize(("end", "code", "colours"), [("q", 0, {31}), (signal.SIGTERM, 143, set())], ids=["q", "SIGTERM and NO_COLOR"])
+@pytest.mark.parametrize(("end", "code", "colours"), [("\x03", 130, {31}), (signal.SIGTERM, 143, set())], ids=["Ctrl-C", "SIGTERM and NO_COLOR"])
 def test_on_a_terminal(store: str, end: str | signal.Signals, code: int, colours: set[int]) -> None:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "LINES": "24", "COLUMNS": "80", "NO_COLOR": "1"}

@@ -11,7 +11,7 @@ from functools import partial
 from ..errors import UsageError
 from ..storage import open_store
 from .arguments import add_store, add_topic
-from .running import execute
+from .running import INTERRUPTED, execute
 
 DESCRIPTION = """\
 Watch the subscriptions of a topic, or of all topics, on a terminal: what each is doing, how fast, and what is stuck. Enter shows the machine of
@@ -46,7 +46,7 @@ async def _watch(arguments: argparse.Namespace) -> int:
         await feed.read()  # a mistake in the command line ends it before it begins
         watch = Watch(feed, arguments.store)
         try:
-            code = await watch.run_async() or watch.return_code or 0
+            interrupted = await watch.run_async()
         finally:
             await watch.stop()
     finally:
@@ -54,4 +54,4 @@ async def _watch(arguments: argparse.Namespace) -> int:
     task = asyncio.current_task()
     if task is not None and task.cancelling():  # Textual takes it for an end like any other
         raise asyncio.CancelledError
-    return code
+    return INTERRUPTED if interrupted else watch.return_code or 0

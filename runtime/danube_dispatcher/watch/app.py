@@ -23,11 +23,10 @@ from .table import SORTS, Table, drawn, written
 
 LOOK = 1.0
 """Seconds between two readings of the store, and between two questions to an owner."""
-INTERRUPTED = 130
 WIDE = 130
 """Columns from which on the last transitions stand beside the machine, and not below it."""
-PANEL = {True: 20, False: 26}
-"""Rows of all but the table when a machine is shown, in a wide terminal and in a narrow one. Where there are fewer, its ways have no titles."""
+REST, REST_NARROW = 20, 26
+"""Rows of all but the table when a machine is shown, in a wide terminal and in a narrow one. Where there are not so many, its ways have no titles."""
 KEYS = (
     ("↑ ↓  j k", "pick"),
     ("PgUp PgDn", "pick further away; Home End"),
@@ -54,8 +53,8 @@ class Help(Screen[None]):
         _ = self.dismiss()  # it cannot be waited for from in here
 
 
-class Watch(App[int]):
-    """Shows what the feed has found, and finds; `where` names the store."""
+class Watch(App[bool]):
+    """Shows what the feed has found, and finds; `where` names the store. Returns whether it was ended by Ctrl-C."""
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
@@ -92,8 +91,8 @@ class Watch(App[int]):
         Binding("s", "sort"),
         Binding("p", "freeze"),
         Binding("question_mark", "help"),
-        Binding("q", "end(0)"),
-        Binding("ctrl+c", f"end({INTERRUPTED})", priority=True),
+        Binding("q", "end(False)"),
+        Binding("ctrl+c", "end(True)", priority=True),
     ]
 
     def __init__(self, feed: Feed, where: str) -> None:
@@ -173,7 +172,7 @@ class Watch(App[int]):
         self._chosen = None if line is None else line.key
         self._pick_chosen()
         wide = self.size.width >= WIDE
-        room = self.size.height - PANEL[wide]
+        room = self.size.height - (REST if wide else REST_NARROW)
         self.set_class(self._feed.picked is not None, "picked")
         self.set_class(room < 1, "compact")
         self.set_class(wide, "wide")
@@ -251,5 +250,5 @@ class Watch(App[int]):
     async def action_help(self) -> None:
         await self.push_screen(Help())
 
-    def action_end(self, code: int) -> None:
-        self.exit(code)
+    def action_end(self, interrupted: bool) -> None:
+        self.exit(interrupted)
