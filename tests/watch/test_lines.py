@@ -11,6 +11,7 @@ import pytest
 from danube_dispatcher import Lag, SubscriptionInfo, dispatcher, explain, overview
 from danube_dispatcher.storage.protocols import Row
 from danube_dispatcher.watch.lines import URGENCY, Line, Rate, Rates, Sample
+from danube_dispatcher.watch.table import in_flight
 from danube_statemachines import RELIABLE_EXCLUSIVE, RELIABLE_SHARED, Progress
 
 WHICH = ("/test/orders", "s")
@@ -61,6 +62,15 @@ def test_somebody_has_to_come_to_what_has_something_to_do_and_does_not(subject: 
 
 def test_an_owner_is_who_has_it_now() -> None:
     assert (line().owner, line(now=11.0).owner) == ("host:1", "")
+
+
+def test_a_message_that_was_settled_since_is_not_in_flight() -> None:
+    def shown(durable: int, attempt: int) -> str:
+        said: dict[str, object] = {"in_flight": 38, "attempt": attempt, "cursor": 37}
+        info = SubscriptionInfo("s", "failover", True, "host:1", 10.0, Lag.between(durable, 50), 0, False, False, said)
+        return in_flight(Line("/test/orders", overview.told(info, 0.0), Rate()))
+
+    assert [shown(30, 1), shown(37, 2), shown(38, 1), shown(40, 1)] == ["38", "38 ×2", "-", "-"]
 
 
 @pytest.mark.parametrize("said", [{}, {"state": 5, "code": [], "explanation": None, "cursor": "x"}])

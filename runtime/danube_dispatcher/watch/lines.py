@@ -82,6 +82,11 @@ class Line:
         return str(self.status.get("explanation", ""))
 
     @property
+    def cursor(self) -> int:
+        cursor: int = self.told["lag"]["cursor"]
+        return cursor
+
+    @property
     def lag(self) -> int:
         messages: int = self.told["lag"]["messages"]
         return messages

@@ -38,7 +38,9 @@ class Column:
 
 def in_flight(line: Line) -> str:
     offset, attempt = line.status.get("in_flight"), line.status.get("attempt")
-    return NONE if offset is None else f"{offset}" if attempt == 1 else f"{offset} ×{attempt}"
+    if not isinstance(offset, int) or offset <= line.cursor:  # its owner has settled it since it told
+        return NONE
+    return f"{offset}" if attempt == 1 else f"{offset} ×{attempt}"
 
 
 def a_second(rate: float | None) -> str:
@@ -60,7 +62,7 @@ COLUMNS = (
     Column("ACTIVE", lambda line: str(line.status.get("active") or NONE), 3, 16),
     Column("CONSUMERS", _consumers, 5),
     Column("IN FLIGHT", in_flight, right=True),
-    Column("CURSOR", lambda line: f"{line.told['lag']['cursor']:,}", 1, right=True),
+    Column("CURSOR", lambda line: f"{line.cursor:,}", 1, right=True),
     Column("LAG", lambda line: f"{'' if line.told['lag']['exact'] else '≤'}{line.lag:,}", right=True),
     Column("OUT/S", lambda line: a_second(line.rate.delivered), 4, right=True),
     Column("SETTLED/S", lambda line: a_second(line.rate.settled), right=True),
