@@ -223,3 +223,16 @@ async def test_a_terminal_that_is_too_small_is_none_to_fall_over(tmp_path: Path,
 async def test_a_name_that_is_too_long_keeps_its_ends() -> None:
     assert [clipped(text, 9) for text in ("short", "just-nine", "worker-north-17", "worker-north-18")] == ["short", "just-nine", "work…h-17", "work…h-18"]
     assert all(len(clipped("x" * 30, width)) == width for width in range(3, 12))
+
+
+async def test_an_empty_store(tmp_path: Path) -> None:
+    opening = partial(open_store, f"sqlite:{tmp_path / 'empty.db'}", create=True)
+    feed = Feed(opening)
+    await feed.read()
+    watch = Watch(feed, "empty.db")
+    async with watch.run_test(size=SIZES[0]):
+        watch.action_pick()
+        watch.action_move(1)
+        assert "no subscriptions (non-reliable ones leave no trace" in str(watch.query_one("#rows", Static).content)
+        await watch.stop()
+    await feed.close()

@@ -180,7 +180,7 @@ class Watch(App[bool]):
         rows = [table.row(nth, chosen=nth == self._nth) for nth in range(len(lines))]
         self._put("title", panel.title(sight, self._where, self._order, frozen=not self._loops))
         self._put("heading", table.heading())
-        self._put("rows", Content("\n").join(rows) if rows else Content("  no subscriptions"))
+        self._put("rows", Content("\n").join(rows) if rows else Content("  no subscriptions (non-reliable ones leave no trace in a store)"))
         self._put("why", panel.why(line, () if self._feed.picked else lines))
         self._put("trouble", written((sight.trouble, "")))
         self.query_one("#trouble").display = bool(sight.trouble)
