@@ -178,7 +178,7 @@ async def test_more_than_anyone_reads_is_counted(sight: Sight, page: LivePage, t
     await topic.publish_many([b"x"] * 1500)
     await take_and_ack(anna, count=1500)
     for reader in page._server._readers:
-        reader.send(page._feed.news())
+        reader.send(page._feed.news(), asyncio.get_running_loop().time())
     await sight.figures(delivered=1500, acked=1500, cursor=1499)
     steps = await sight.steps()
     missed = page._feed.watched[1].tell(all=True)["number"] - STORY

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from danube_dispatcher import Closed, Dispatcher, FailurePolicy, Subscription, Topic, UsageError
+from danube_dispatcher import Closed, Dispatcher, FailurePolicy, InvalidArgument, Subscription, Topic, UsageError
 from danube_dispatcher.live import LivePage
 from danube_dispatcher.live import page as pages
 from danube_dispatcher.live.feed import MOST_CONSUMERS, MOST_NAMES, STORY, Feed, Watched
@@ -326,6 +326,11 @@ async def test_what_cannot_be_watched(page: LivePage, real: Topic) -> None:
     await subscription.close()
     with pytest.raises(Closed):
         page.watch(subscription)
+    for call in (page.watch, page.unwatch):
+        with pytest.raises(InvalidArgument, match="watched: needs a Dispatcher, not Topic"):
+            call(real)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="name: needs a str, not int"):
+        page.watch(await real.subscribe("readers"), name=1)  # type: ignore[arg-type]
     for n in range(MOST_WATCHED):
         page.watch(await real.subscribe(f"live-{n}", reliable=False))
     with pytest.raises(UsageError, match="32 dispatchers at most"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -116,6 +117,13 @@ async def test_a_request_is_bounded(page: LivePage) -> None:
     assert (await get(page.url, "/", "X: " + "x" * MOST_BYTES)).status == 431
 
 
+async def test_no_request_takes_long_to_read(page: LivePage) -> None:
+    began = time.process_time()
+    blanks = b"GET / HTTP/1.1\r\nHost:" + b" " * 2000 + b"\n\r\n\r\n"
+    assert (await ask(page.url, blanks)).status == 400
+    assert time.process_time() - began < 2, "what is read in many ways must be given up in one"
+
+
 async def test_who_says_nothing_is_let_go(page: LivePage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "PATIENCE", 0.02)
     reader, writer = await asyncio.open_connection("127.0.0.1", port(page))
@@ -174,12 +182,11 @@ class Slow(asyncio.WriteTransport):
 
 def test_a_reader_that_takes_nothing_is_sent_no_more_and_let_go_in_the_end() -> None:
     transport = Slow()
-    reader = Reader(transport)
-    for _ in range(round(server.STALLED / server.PERIOD) + 1):
-        assert not transport.aborted
-        reader.send(b"event")
-    assert transport.written == [b"event"]
-    reader.send(b"event")
+    reader = Reader(transport, 1000.0)
+    for waited in (0.0, server.PERIOD, server.BEAT, server.STALLED):  # more often when there is more to tell
+        reader.send(b"event", 1000.0 + waited)
+    assert (transport.written, transport.aborted) == ([b"event"], False)
+    reader.send(b"event", 1000.0 + server.STALLED + server.BEAT)
     assert transport.aborted
 
 

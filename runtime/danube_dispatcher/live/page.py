@@ -16,6 +16,7 @@ from ..diagrams import render
 from ..dispatcher import Dispatcher
 from ..errors import Closed, UsageError
 from ..subscription import Subscription
+from ..validation import check_kind
 from .feed import Feed, Watched
 from .server import File, Server
 
@@ -62,10 +63,12 @@ class LivePage(Closable):
     def watch(self, watched: Subscription | Dispatcher, *, name: str | None = None) -> None:
         """Show it, under this name or its own, until it is unwatched or the page closes. A dispatcher is shown once.
 
-        Raises Closed, and UsageError when it is not open yet or the page shows 32 already.
+        Raises InvalidArgument, Closed, and UsageError when it is not open yet or the page shows 32 already.
         """
         self._check()
         dispatcher = _dispatcher(watched)
+        if name is not None:
+            check_kind("name", name, str)
         if self._find(dispatcher) is not None:
             return
         if len(self._feed.watched) == MOST_WATCHED:
@@ -98,7 +101,7 @@ class LivePage(Closable):
 
 
 def _dispatcher(watched: Subscription | Dispatcher) -> Dispatcher:
-    return watched.dispatcher if isinstance(watched, Subscription) else watched
+    return watched.dispatcher if isinstance(watched, Subscription) else check_kind("watched", watched, Dispatcher)
 
 
 @cache

@@ -33,7 +33,7 @@ STALLED = 30.0
 FEED = "/feed"
 
 REQUEST = re.compile(r"([A-Z]{1,16}) (/[!-~]{0,255}) HTTP/1\.[01]")
-HEADER = re.compile(r"([!-9;-~]+):[ \t]*(.*?)[ \t]*")
+HEADER = re.compile(r"([!-9;-~]+):(.*)")
 POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -91,17 +91,15 @@ class Refused(Exception):
 class Reader:
     """Somebody who is sent events."""
 
-    def __init__(self, transport: asyncio.WriteTransport) -> None:
+    def __init__(self, transport: asyncio.WriteTransport, now: float) -> None:
         self._transport = transport
-        self._missed = 0
+        self._took_at = now
 
-    def send(self, event: bytes) -> None:
+    def send(self, event: bytes, now: float) -> None:
         if not self._transport.get_write_buffer_size():
             self._transport.write(event)
-            self._missed = 0
-            return
-        self._missed += 1
-        if self._missed * PERIOD > STALLED:
+            self._took_at = now
+        elif now - self._took_at > STALLED:
             self._transport.abort()
 
     def let_go(self) -> None:
@@ -186,7 +184,7 @@ class Server:
         found, headers = REQUEST.fullmatch(first), [HEADER.fullmatch(line) for line in lines]
         if found is None or None in headers:
             raise Refused(HTTPStatus.BAD_REQUEST)
-        pairs = [(header[1].lower(), header[2]) for header in headers if header is not None]
+        pairs = [(header[1].lower(), header[2].strip(" \t")) for header in headers if header is not None]
         hosts = [value.lower() for name, value in pairs if name == "host"]
         if len(hosts) != 1 or hosts[0] not in self._names:
             raise Refused(HTTPStatus.MISDIRECTED_REQUEST)  # a foreign name that was made to lead here
@@ -203,7 +201,7 @@ class Server:
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Until it hangs up. What it says meanwhile hangs up, too."""
-        mine = Reader(writer.transport)
+        mine = Reader(writer.transport, asyncio.get_running_loop().time())
         if self._telling is None:
             self._source.begin()
             self._telling = asyncio.create_task(self._tell())
@@ -223,11 +221,11 @@ class Server:
         told, due = b"", 0.0
         try:
             while True:
-                event = self._source.news()
-                if event != told or loop.time() >= due:
-                    told, due = event, loop.time() + BEAT
+                event, now = self._source.news(), loop.time()
+                if event != told or now >= due:
+                    told, due = event, now + BEAT
                     for reader in self._readers:
-                        reader.send(event)
+                        reader.send(event, now)
                 await asyncio.sleep(PERIOD)
         except Exception:
             log.exception("the live page cannot tell what happens")
