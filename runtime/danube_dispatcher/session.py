@@ -177,9 +177,11 @@ class Session:
         for request in requests:
             if request.epoch not in by_epoch:
                 continue  # it is another process's to carry out
-            work = answers.get(request.id) or asyncio.ensure_future(by_epoch[request.epoch].host.request(request.action))
+            known = answers.get(request.id)
+            work = known or asyncio.ensure_future(by_epoch[request.epoch].host.request(request.action))
             self._answers[request.id] = work
-            self._start(self._answer(request.id, work))
+            if known is None or known.done():  # one that is under way has somebody who waits for it
+                self._start(self._answer(request.id, work))
 
     async def _answer(self, request: int, work: asyncio.Task[str]) -> None:
         answer = await work

@@ -238,6 +238,22 @@ async def test_a_request_that_was_given_up_is_not_carried_out_by_an_owner_that_w
     assert subscription.status().state == "Blocked"
 
 
+async def test_a_request_that_takes_long_is_answered_once_however_often_it_is_seen(machine: Machine) -> None:
+    topic, _, _ = await blocked(machine, dead_letter_topic=DEAD)
+    store = faults_of(topic)
+    store.lag("append", before=60 * HEARTBEAT)
+    other = await machine.topic()
+    await faults_of(other).ask(TOPIC, "s", "release:dead_letter")
+    for _ in range(50):
+        await publish(other, "x")
+        await advance(HEARTBEAT)
+    assert len(store.made("asked")) > 40
+    assert len(asyncio.all_tasks()) < 10
+    await advance(20 * HEARTBEAT)
+    assert len(store.made("answer")) == 1
+    assert machine.row().progress.cursor == 0
+
+
 async def test_releasing_by_the_topic_that_has_it_open_is_immediate(machine: Machine) -> None:
     topic, _, _ = await blocked(machine)
     began = now()
