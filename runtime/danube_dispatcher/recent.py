@@ -53,7 +53,7 @@ class Glance(NamedTuple):
             told = json.loads(text)
             transitions = [Transition(float(at), str(source), str(trigger), str(dest), int(row)) for at, source, trigger, dest, row in told["transitions"]]
             return cls(float(told["at"]), int(told["taken"]), transitions, dict(told["report"]))
-        except (ValueError, TypeError, LookupError, OverflowError) as error:
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
             raise NotSupported(f"the owner is of another version: its answer is not understood ({error})") from error
 
 

@@ -36,6 +36,7 @@ window = "made of glass"
 BROKEN = {
     "syntax.py": "door =",
     "missing.py": "import no_such_module",
+    "script.py": "import sys; sys.exit(0)",
     "wrong.py": DOOR.replace('row("remove", ["Shut", "Open"], "Gone")', ""),
 }
 
@@ -59,7 +60,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.Ca
         return code, out, err.decode()
 
     yield run
-    for name in ("house", "doors", "doors.front", "syntax", "missing", "wrong"):
+    for name in ("house", "doors", "doors.front", "syntax", "missing", "script", "wrong"):
         sys.modules.pop(name, None)
 
 
@@ -133,6 +134,7 @@ def test_wrong_usage(here: Here, arguments: list[str], problem: str) -> None:
         (["no_house:door"], "no_house:door: no_house cannot be imported: ModuleNotFoundError: No module named 'no_house'"),
         (["missing:door"], "missing:door: missing cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"),
         (["syntax:door"], "syntax:door: syntax cannot be imported: SyntaxError"),
+        (["script:door"], "script:door: script cannot be imported: SystemExit: 0"),
         (["wrong:door"], "machine door: Shut is a trap"),
         (["house:gate"], "house:gate: house has no gate"),
         (["house:window"], "house:window: it is no Declaration, but 'made of glass'"),

@@ -181,7 +181,16 @@ GOOD = Glance(1.0, 1, [], {"state": "Idle"})
 
 @pytest.mark.parametrize(
     "answer",
-    ["", "5", "[]", "null", "{}", '{"at": 1, "taken": 1e999, "transitions": [], "report": {}}', '{"at": 1, "taken": 1, "transitions": [[1]], "report": {}}']
+    [
+        "",
+        "5",
+        "[]",
+        pytest.param("[" * 100_000, id="deep"),
+        "null",
+        "{}",
+        '{"at": 1, "taken": 1e999, "transitions": [], "report": {}}',
+        '{"at": 1, "taken": 1, "transitions": [[1]], "report": {}}',
+    ]
     + [GOOD.encode().replace('{"state": "Idle"}', other) for other in ("5", "null", '"x"')],
 )
 def test_an_answer_of_another_version_is_not_understood(answer: str) -> None:

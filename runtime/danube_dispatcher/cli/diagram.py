@@ -70,7 +70,7 @@ def _declared(variant: str) -> Declaration[Any]:
         found = getattr(import_module(module), name, None)
     except DanubeError:
         raise
-    except Exception as error:  # whatever the module's own code raises
+    except (Exception, SystemExit) as error:  # whatever the module's own code raises; a script ends by itself
         raise InvalidArgument(variant, f"{module} cannot be imported: {type(error).__name__}: {error}") from error
     if not isinstance(found, Declaration):
         problem = f"{module} has no {name}" if found is None else f"it is no Declaration, but {shown(found)}"

@@ -103,7 +103,7 @@ def wrapped(words: str, width: float, *, size: int = SIZE, bold: bool = False) -
             if line:
                 lines.append(line)
             while measure(word, size, bold=bold) > width and len(word) > 1:
-                fits = next(count for count in range(len(word) - 1, 0, -1) if count == 1 or measure(word[:count], size, bold=bold) <= width)
+                fits = next(count for count in range(1, len(word)) if measure(word[: count + 1], size, bold=bold) > width)
                 lines.append(word[:fits])
                 word = word[fits:]
             line = word
