@@ -3,7 +3,7 @@
     python worker_pool.py [STORE] [--forever]
 
 One task is in flight at a time: the pool spreads work and survives its workers, it does not do tasks side by side. The work blocks, so it goes to a
-thread; on the event loop it would hold up the lease, and after 10 seconds another process could take the queue.
+thread; on the event loop it would hold up the lease, and after 7 seconds another process could take the queue.
 
 STORE is a file, tasks.db by default. Run it again, and it goes on where it was. With --forever, tasks keep coming. Ctrl-C and SIGTERM end it with
 grace: the task in hand is finished and no new one begun; after 10 seconds the task is given up, and comes again next time.
