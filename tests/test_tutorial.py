@@ -18,6 +18,7 @@ from typing import IO
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
+PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 BLOCK = re.compile(r'^```(python|console) title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^```((?:python|console).*)$", re.MULTILINE)
 PATIENCE = 20.0
@@ -37,7 +38,7 @@ for name, module in list(sys.modules.items()):
 """
 
 
-@pytest.mark.parametrize("page", [path for path in sorted(DOCS.rglob("*.md")) if BLOCK.search(path.read_text(encoding="utf-8"))], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [path for path in PAGES if BLOCK.search(path.read_text(encoding="utf-8"))], ids=lambda page: page.name)
 def test_its_reader_gets_through(page: Path, tmp_path: Path) -> None:
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     hurry = tmp_path / "hurry"
@@ -58,7 +59,7 @@ def test_its_reader_gets_through(page: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_shown_that_nobody_types() -> None:
-    shown = [(page.name, fence) for page in DOCS.rglob("*.md") for fence in FENCE.findall(page.read_text(encoding="utf-8"))]
+    shown = [(page.name, fence) for page in PAGES for fence in FENCE.findall(page.read_text(encoding="utf-8"))]
     assert {fence for _, fence in shown} >= {"python", 'console title="shell"'}
     # a program without a title is run by test_readme
     assert not [each for each in shown if each[1] != "python" and " title=" not in each[1]]
