@@ -24,9 +24,9 @@ from danube_statemachines.checks import choice
 from . import flow, flowchart, rendering, stays
 from .drawing import Drawing
 from .heat import Heat, read_fired
-from .paint import FONT, PAINT, Way, entities
+from .paint import PAINT, Way
 
-__all__ = ["FONT", "FORMATS", "PAINT", "STYLES", "Drawing", "Way", "dot", "entities", "mermaid", "read_fired", "render"]
+__all__ = ["FORMATS", "PAINT", "STYLES", "Drawing", "Way", "dot", "mermaid", "read_fired", "render"]
 
 Draw = Callable[[Drawing, Heat | None], Iterator[str]]
 
