@@ -62,8 +62,7 @@ async def main(store: str, forever: bool) -> None:
             while forever:
                 await asyncio.sleep(1)
                 await topic.publish(b"1995", key=f"order {topic.head + 1}")
-            while orders.explain().code != "end":  # everything published is settled
-                await asyncio.sleep(0.05)
+            await orders.caught_up()
             await orders.close()  # the workers' loops end
         print("{} orders, {} cents".format(*books.total()))
 

@@ -212,13 +212,14 @@ def test_counts_are_whole_and_fit_a_store(name: str, value: object) -> None:
     refused(name, lambda: NUMBERS[name](value))
 
 
-@pytest.mark.parametrize("name", ["timeout", "seconds", "capacity", "max_payload", "start"])
+@pytest.mark.parametrize("name", ["seconds", "capacity", "max_payload", "start"])
 def test_none_is_refused_where_it_means_nothing(name: str) -> None:
     refused(name, lambda: NUMBERS[name](None))
 
 
 def test_none_has_its_meaning_elsewhere() -> None:
     assert v.check_rate_limit(None) is None
+    assert v.check_timeout(None) is None
     assert v.check_burst(None, None) is None
     assert v.check_burst(None, 3.0) is None
     assert v.check_wait(None) is None

@@ -213,11 +213,12 @@ class ReliableAdapter(Adapter[Reliable], Coupling[Message]):
         if self._change is not None:
             self._changed()
 
-    async def change(self, timeout: float | None = None) -> None:
-        """Wait until something out of the ordinary has happened."""
+    async def change(self, timeout: float | None = None, *, by_any_step: bool = True) -> None:
+        """Wait until something out of the ordinary has happened, as it is when the log ends; `by_any_step`: the next step is that, whatever it is."""
         if self._change is None:
             self._change = asyncio.get_running_loop().create_future()
-        self.core.attention = True  # the next step is one, whatever it is
+        if by_any_step:
+            self.core.attention = True
         await asyncio.wait([self._change], timeout=timeout)
 
     def _changed(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from itertools import count
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary, ref
@@ -17,6 +17,13 @@ LEASE = 10.0
 """Seconds for which a lease holds. A process that dies is replaced after so long."""
 RENEWAL = 3.0
 """Seconds between two renewals of the leases: two may fail before a lease runs out."""
+
+
+def countdown(seconds: float | None) -> Callable[[], float | None]:
+    """What is left of so many seconds, from now on; None: no limit."""
+    clock = asyncio.get_running_loop().time
+    end = None if seconds is None else clock() + seconds
+    return lambda: None if end is None else max(0.0, end - clock())
 
 
 class Alarmed(Protocol):

@@ -22,7 +22,7 @@ from danube_statemachines import (
 
 from .adapter import NonReliableAdapter, Outcome, ReliableAdapter
 from .cancellation import to_the_end
-from .clock import Watchdog, watchdog
+from .clock import Watchdog, countdown, watchdog
 from .consumer import Consumer
 from .context import Closable
 from .counts import Counts
@@ -300,17 +300,25 @@ class Dispatcher(Closable):
         adapter.follow()
         await adapter.engine.durable()
 
+    async def caught_up(self, timeout: float | None = None) -> bool:
+        """Wait until everything published is settled, as far as this process knows of it: True. False: it took longer than `timeout` seconds, or it ended.
+
+        Raises InvalidArgument, and NotSupported on a non-reliable dispatcher.
+        """
+        left = countdown(check_timeout(timeout))
+        adapter = self._reliable("catch up with")
+        while adapter.core.cursor < adapter.engine.hub.log.head - 1:
+            if self.ended or left() == 0:
+                return False
+            await adapter.change(left(), by_any_step=False)
+        return True
+
     async def drain(self, timeout: float | None = None) -> tuple[Leftover, ...]:
         """Pause, wait until nothing is unsettled, and flush. Empty means drained; after `timeout` seconds, what is left and why. It stays paused."""
-        timeout = None if timeout is None else check_timeout(timeout)
+        left = countdown(check_timeout(timeout))
         adapter = self._reliable("drain")
-        deadline = None if timeout is None else self._context.loop.time() + timeout
         adapter.core.pause(True, adapter.begin())
         adapter.follow()
-
-        def left() -> float | None:
-            return None if deadline is None else max(0.0, deadline - self._context.loop.time())
-
         while adapter.unsettled is not None and self._closing is None and left() != 0:
             await adapter.change(left())
         held = adapter.unsettled

@@ -83,6 +83,14 @@ class Subscription:
         """Take in again. Durable on return. Raises NotSupported on a non-reliable one."""
         await self.dispatcher.resume()
 
+    async def caught_up(self, timeout: float | None = None) -> bool:
+        """Wait until everything published is settled, as far as this process knows of it: True. False: it took longer than `timeout` seconds, or it ended.
+
+        It waits, too, while the subscription is paused, blocked or without consumers: `explain()` says so. Raises InvalidArgument, and NotSupported on a
+        non-reliable one.
+        """
+        return await self.dispatcher.caught_up(timeout)
+
     async def drain(self, timeout: float | None = None) -> tuple[Leftover, ...]:
         """Pause, wait until nothing is unsettled, flush. Empty means drained; after `timeout` seconds (None: no limit), what is left and why.
 

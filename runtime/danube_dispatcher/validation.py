@@ -262,9 +262,9 @@ def check_reason(value: object) -> str:
     return value[:MAX_REASON].encode(errors="backslashreplace").decode()[:MAX_REASON]
 
 
-def check_timeout(value: object) -> float:
-    """How long a drain waits at most."""
-    return number("timeout", value, zero=True)
+def check_timeout(value: object) -> float | None:
+    """How many seconds a call waits at most; None: no limit."""
+    return None if value is None else number("timeout", value, zero=True)
 
 
 def check_release(value: object) -> Release:

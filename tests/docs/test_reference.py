@@ -135,6 +135,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "nack(delay)": validation.check_delay,
     "extend(seconds)": lambda seconds: validation.check_seconds("seconds", seconds),
     "drain(timeout)": validation.check_timeout,
+    "caught_up(timeout)": validation.check_timeout,
     "release(action)": validation.check_release,
 }
 

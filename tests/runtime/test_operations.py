@@ -1,4 +1,4 @@
-"""Pausing and draining."""
+"""Pausing, draining, and waiting until everything is settled."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 import processes
+from danube_dispatcher import Consumer, InvalidArgument, NotSupported, Topic
+from danube_dispatcher.adapter import ReliableAdapter
 from danube_dispatcher.virtual_time import advance
-from delivering import join, now, publish, settle, take, text, waiting
+from delivering import join, now, publish, settle, take, take_and_ack, text, waiting
 from faults import TROUBLE
 from processes import Machine, blocked, faults_of, started
 
@@ -207,3 +209,74 @@ async def test_a_drain_that_is_cancelled_leaves_it_paused_and_nothing_acknowledg
     assert await delivery.ack() is True
     await advance(1)
     assert waiting(consumer) == [0]
+
+
+# waiting until everything is settled
+
+
+async def test_it_is_caught_up_when_the_last_message_is_settled(machine: Machine) -> None:
+    topic, subscription, consumer = await started(machine)
+    waiter = asyncio.create_task(subscription.caught_up())
+    while (offset := (await take_and_settle(consumer))) < topic.head - 1:
+        await settle()
+        assert not waiter.done()
+    assert await waiter is True
+    assert offset == topic.head - 1
+    assert await subscription.caught_up(0) is True
+
+
+async def take_and_settle(consumer: Consumer) -> int:
+    delivery = await take(consumer)
+    assert await delivery.ack() is True
+    return delivery.message.offset
+
+
+async def test_what_is_published_meanwhile_counts(machine: Machine) -> None:
+    topic, subscription, consumer = await started(machine)
+    waiter = asyncio.create_task(subscription.caught_up())
+    await settle()
+    await publish(topic, "late")
+    await take_and_ack(consumer, count=topic.head - 1)
+    await settle()
+    assert not waiter.done()
+    await take_and_ack(consumer, count=1)
+    assert await waiter is True
+
+
+async def test_waiting_ends_with_its_time_and_when_it_closes(machine: Machine) -> None:
+    _, subscription, _ = await started(machine)
+    began = now()
+    assert await subscription.caught_up(0) is False
+    assert await subscription.caught_up(7) is False
+    assert now() - began == pytest.approx(7, abs=0.01)
+    waiter = asyncio.create_task(subscription.caught_up())
+    await settle()
+    await subscription.close()
+    assert await waiter is False
+
+
+async def test_waiting_makes_no_step_an_extraordinary_one(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = await machine.topic()
+    await topic.publish_many([b"x"] * 1_000)
+    subscription = await topic.subscribe("s", start="earliest")
+    extraordinary: list[float] = []
+    write = ReliableAdapter.write
+
+    def counted(self: ReliableAdapter, now: float) -> None:
+        extraordinary.append(now)
+        write(self, now)
+
+    monkeypatch.setattr(ReliableAdapter, "write", counted)
+    waiter = asyncio.create_task(subscription.caught_up())
+    await settle()
+    await take_and_ack(await join(subscription, "a"), count=1_000)
+    assert await waiter is True
+    assert len(extraordinary) < 50
+
+
+async def test_what_cannot_be_waited_for(topic: Topic) -> None:
+    live = await topic.subscribe("live", reliable=False)
+    with pytest.raises(NotSupported, match="catch up"):
+        await live.caught_up()
+    with pytest.raises(InvalidArgument, match="timeout: "):
+        await (await topic.subscribe("s")).caught_up(-1)
