@@ -32,7 +32,7 @@ from danube_dispatcher.storage import open_store
 from danube_dispatcher.storage.protocols import Store
 from danube_dispatcher.virtual_time import VirtualLoop, advance
 from delivering import TOPIC, Place, join, now, publish, settle, take, waiting
-from faults import FaultStore
+from faults import TROUBLE, FaultStore
 from processes import EPOCH, Machine, faults_of, kill, outlive
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +137,19 @@ async def test_by_default_a_seconds_worth_may_go_at_once_and_at_least_one(machin
     assert subscription.explain().code == "throttled"
 
 
+async def test_each_opening_begins_with_a_full_burst(machine: Machine) -> None:
+    topic = await machine.topic()
+    await publish(topic, *"abcdefgh")
+    for _ in range(2):
+        subscription = await topic.subscribe("s", start="earliest", rate_limit=3)
+        consumer = await join(subscription, "c")
+        await settle()
+        while consumer.waiting():
+            await (await take(consumer)).ack()
+        assert subscription.status().counts.delivered == 3
+        await subscription.close()
+
+
 async def test_each_process_may_have_a_non_reliable_subscription_of_the_same_name(machine: Machine) -> None:
     topics = [await machine.topic(), await machine.topic()]
     consumers = [await join(await topic.subscribe("s", reliable=False), "c") for topic in topics]
@@ -225,7 +238,55 @@ async def test_a_wall_clock_that_is_set_back_delays_a_waiter_by_no_more_than_a_l
     assert now() - began <= LEASE + HEARTBEAT
 
 
+async def test_a_careful_owner_that_was_only_stopped_is_charged_as_one_that_died(machine: Machine) -> None:
+    first, second, third = [await machine.topic() for _ in range(3)]
+    await publish(first, "a")
+    await first.subscribe("s", start="earliest")
+    kill(first)
+    stopped = await join(await second.subscribe("s", wait=None), "c")
+    delivery = await take(stopped)
+    faults_of(second).fail("renew", TROUBLE)
+    successor = await third.subscribe("s", wait=None)
+    again = await take(await join(successor, "c"))
+    assert (again.message, successor.status().failures) == (delivery.message, 1)
+    assert await delivery.ack() is False
+    assert await again.ack() is True
+
+
 # consumers and deliveries
+
+
+async def test_closing_ends_no_handler(machine: Machine) -> None:
+    topic = await machine.topic()
+    await publish(topic, "a")
+    subscription = await topic.subscribe("s", start="earliest")
+    ended: list[bool] = []
+
+    async def handler(delivery: Delivery) -> None:
+        await advance(10)
+        ended.append(await delivery.ack())
+
+    running = asyncio.ensure_future(subscription.run(handler))
+    await advance(1)
+    await subscription.close()
+    again = await join(await topic.subscribe("s"), "c")
+    assert ((await take(again)).attempt, ended) == (2, [])  # while the first is still at work
+    await running
+    assert ended == [False]
+
+
+async def test_an_active_consumer_that_hangs_keeps_its_message_and_its_place(machine: Machine) -> None:
+    topic = await machine.topic()
+    await publish(topic, "a")
+    subscription = await topic.subscribe("s", type="failover", start="earliest")
+    hangs, standby = await join(subscription, "c"), await join(subscription, "d")
+    await take(hangs)
+    await advance(3600)
+    status = subscription.status()
+    assert (status.active, status.failures, waiting(hangs, standby)) == ("c", 1, [1, 0])
+    assert status.counts.withdrawn > 100
+    subscription.dispatcher.remove_consumer("c")
+    assert (await take(standby)).attempt == (status.attempt or 0) + 1
 
 
 async def test_an_ack_that_is_cancelled_while_it_waits_for_the_disk_counts_all_the_same(machine: Machine) -> None:
