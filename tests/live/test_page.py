@@ -6,16 +6,18 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
+from itertools import count
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from danube_dispatcher import Closed, Dispatcher, FailurePolicy, InvalidArgument, Subscription, Topic, UsageError
+from danube_dispatcher import Closed, Dispatcher, FailurePolicy, InvalidArgument, Subscription, Topic, UsageError, WrongContext
 from danube_dispatcher.live import LivePage
 from danube_dispatcher.live import page as pages
 from danube_dispatcher.live.feed import MOST_CONSUMERS, MOST_NAMES, STORY, Feed, Watched
 from danube_dispatcher.live.page import MOST_WATCHED
+from danube_dispatcher.live.server import BEAT, PERIOD, Reader, Server
 from danube_dispatcher.virtual_time import advance
 from delivering import Place, attach, join, publish, settle, take, take_and_ack
 from looking import looking
@@ -228,6 +230,8 @@ async def test_nothing_is_noted_while_nobody_looks(topic: Topic) -> None:
     feed.begin()
     feed.remove(watched)
     assert await steps() == 0
+    feed.add(watched)
+    assert await steps() > 0, "somebody looks"
 
 
 async def test_one_that_has_closed_is_told_as_it_was(topic: Topic) -> None:
@@ -243,6 +247,28 @@ async def test_one_that_has_closed_is_told_as_it_was(topic: Topic) -> None:
     feed.begin()
     assert watched.tell(all=True) == told
     feed.end()
+
+
+class Listener(Reader):
+    """One who looks, without a connection."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def send(self, event: bytes, now: float) -> None:
+        self.heard.append(event)
+
+
+@pytest.mark.parametrize(("busy", "told"), [(True, 10 / PERIOD), (False, 10 / BEAT)])
+async def test_what_is_new_is_told_at_once_and_that_nothing_is_now_and_then(monkeypatch: pytest.MonkeyPatch, busy: bool, told: float) -> None:
+    feed, listener, looks = Feed(), Listener(), count()
+    monkeypatch.setattr(feed, "news", lambda: b"%d" % (next(looks) if busy else 0))
+    server = Server({}, feed)
+    server._readers.add(listener)
+    telling = asyncio.create_task(server._tell())
+    await advance(10)
+    telling.cancel()
+    assert told * 0.9 <= len(listener.heard) <= told + 1
 
 
 # the page, on a real loop
@@ -316,6 +342,7 @@ async def test_it_is_watched_once_and_not_after_the_end(page: LivePage, real: To
         with pytest.raises(Closed, match="the live page is closed"):
             call(subscription)
     await page.close()
+    assert not page._feed.watched, "it keeps nothing alive"
 
 
 @pytest.mark.real_time
@@ -327,6 +354,8 @@ async def test_what_cannot_be_watched(page: LivePage, real: Topic) -> None:
     with pytest.raises(Closed):
         page.watch(subscription)
     for call in (page.watch, page.unwatch):
+        with pytest.raises(WrongContext, match="the live page belongs to another thread"):
+            await asyncio.to_thread(call, subscription)
         with pytest.raises(InvalidArgument, match="watched: needs a Dispatcher, not Topic"):
             call(real)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="name: needs a str, not int"):

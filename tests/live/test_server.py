@@ -134,6 +134,10 @@ async def test_who_says_nothing_is_let_go(page: LivePage, monkeypatch: pytest.Mo
     writer.close()
 
 
+async def test_who_goes_on_talking_while_it_is_told_what_happens_is_let_go(page: LivePage) -> None:
+    assert (await exchange(page.url, request(page.url, "/feed") + b"and")).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 async def test_so_many_may_be_connected_and_one_more_when_one_has_gone(page: LivePage) -> None:
     seats = [await asyncio.open_connection("127.0.0.1", port(page)) for _ in range(MOST_CONNECTIONS)]
     await asyncio.sleep(0.05)
@@ -186,7 +190,11 @@ def test_a_reader_that_takes_nothing_is_sent_no_more_and_let_go_in_the_end() -> 
     for waited in (0.0, server.PERIOD, server.BEAT, server.STALLED):  # more often when there is more to tell
         reader.send(b"event", 1000.0 + waited)
     assert (transport.written, transport.aborted) == ([b"event"], False)
+    transport.written.clear()  # it has taken it at last
+    reader.send(b"event", 1000.0 + server.STALLED)
     reader.send(b"event", 1000.0 + server.STALLED + server.BEAT)
+    assert (transport.written, transport.aborted) == ([b"event"], False)
+    reader.send(b"event", 1000.0 + 2 * server.STALLED + server.BEAT)
     assert transport.aborted
 
 

@@ -11,7 +11,7 @@ from danube_dispatcher import NotSupported, StoreUnavailable, Subscription
 from danube_dispatcher.adapter import ReliableAdapter
 from danube_dispatcher.asking import ask
 from danube_dispatcher.clock import HEARTBEAT, LEASE, RENEWAL
-from danube_dispatcher.recent import KEPT, Glance
+from danube_dispatcher.recent import KEPT, Glance, Recent
 from danube_dispatcher.storage.protocols import Store
 from danube_dispatcher.virtual_time import advance
 from delivering import TOPIC, Record, take
@@ -60,7 +60,9 @@ async def test_the_first_look_tells_what_is_and_the_next_what_happened(machine: 
     assert [row["trigger"] for row in rows] == [each.trigger for each in second.transitions]
     assert first.at < second.transitions[0].at <= second.transitions[-1].at <= second.at <= machine.now()
     await advance(1.0)
-    assert shown(await look(elsewhere, second.taken)) == ["Redelivering tick Failover", "Failover proceed AwaitingAck"]
+    third = await look(elsewhere, second.taken)
+    assert shown(third) == ["Redelivering tick Failover", "Failover proceed AwaitingAck"]
+    assert shown(await look(elsewhere, third.taken)) == [], "nothing since"
 
 
 async def test_no_more_than_so_many_are_kept_and_all_are_counted(machine: Machine) -> None:
@@ -94,6 +96,14 @@ async def test_nobody_pays_before_anybody_looks_and_once_nobody_does(machine: Ma
     assert subscription.dispatcher._recent is None
     again = await look(elsewhere, 7)
     assert (again.taken, again.transitions) == (0, [])
+
+
+def test_a_wall_clock_that_is_set_back_keeps_nobody_looking() -> None:
+    clock = [1000.0]
+    recent = Recent(lambda: clock[0])
+    assert recent.wanted
+    clock[0] -= 3600
+    assert not recent.wanted
 
 
 async def test_it_is_kept_while_somebody_looks_now_and_then(machine: Machine) -> None:
