@@ -162,6 +162,8 @@ def test_a_png_is_not_for_a_terminal(here: Here, monkeypatch: pytest.MonkeyPatch
     assert (code, out) == (2, b"")
     assert "a PNG is not for a terminal: --output FILE, or a pipe, takes it" in err
     assert here("reliable_exclusive", "--format", "dot")[0] == 0
+    pytest.importorskip("pygraphviz")
+    assert here("reliable_exclusive", "--output", "a.png")[0] == 0
 
 
 def test_without_the_extra_a_picture_says_what_to_install_and_text_is_drawn(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,4 +162,8 @@ def test_the_same_in_mermaid() -> None:
     assert f"linkStyle 3 stroke:{paint.NEVER.area}" in flow
     stays = diagrams.mermaid(PLAIN, style="stays", fired=FIRED)
     assert '"<b>off, broken</b><br/>press [else in off]: off 1,200, broken never"):::never' in stays
+    fired = everything(RELIABLE_EXCLUSIVE)
+    del fired["reliable_exclusive", next(nth for nth, spec in enumerate(RELIABLE_EXCLUSIVE.table) if [*spec["source"]] == ["Closed"]), "Closed"]
+    (marked,) = (line for line in diagrams.mermaid(RELIABLE_EXCLUSIVE, style="stays", fired=fired).splitlines() if line.endswith(":::never"))
+    assert "<b>Closed</b>" in marked, "one row of several is enough"
     assert ":::never" not in diagrams.mermaid(PLAIN, style="stays", fired=everything(PLAIN))

@@ -7,6 +7,7 @@ import pytest
 from danube_dispatcher import FailurePolicy, Topic
 from danube_dispatcher.sequence import Recorder, sequence, svg
 from danube_dispatcher.sequence import recorder as module
+from danube_dispatcher.sequence.elements import Note
 from danube_dispatcher.virtual_time import advance
 from delivering import TOPIC, join, settle, take
 from sequences import shorthand
@@ -124,3 +125,6 @@ async def test_a_story_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
             await topic.publish(b"x")
             await (await take(consumer)).ack()
     assert 20 <= len(recorder.story) <= 21
+    before = len(recorder.story)
+    recorder.write(Note((), "more"))
+    assert len(recorder.story) == before

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from danube_dispatcher.sequence import sequence
-from danube_dispatcher.sequence.elements import Arrow, Element, End, Note
+from danube_dispatcher.sequence.elements import Arrow, Element, End, Note, participants
 from danube_statemachines import NON_RELIABLE_SHARED, RELIABLE_EXCLUSIVE, RELIABLE_SHARED, FailurePolicy, Held
 from danube_statemachines.errors import StoryLine
 from danube_statemachines.exploration import replay
@@ -109,6 +109,13 @@ def test_a_non_reliable_story() -> None:
 def test_consumers_stand_in_the_order_of_their_sessions() -> None:
     story = replay(RELIABLE_SHARED, [f"consumer {session} joins" for session in range(11)])
     assert read(sequence("", story))[0] == " | ".join([*(f"consumer {session}" for session in range(11)), "machine", "engine and log"])
+
+
+def test_a_name_like_that_of_a_consumer_is_a_name_like_any_other() -> None:
+    named = ["consumer ²", "consumer --3", "consumer 1" + "0" * 5000, "consumer 2", "consumer", "consumer -1"]
+    drawn = participants([Note((name,), "") for name in named], ())
+    assert drawn[:2] == ["consumer -1", "consumer 2"]
+    assert sorted(drawn) == sorted(named)
 
 
 def test_several_machines_have_their_own_places_and_states() -> None:

@@ -91,7 +91,6 @@ def _replace(path: Path, data: bytes) -> None:
         beside.replace(path)
     except OSError as error:
         error.filename = str(path)
-        error.filename2 = None
         raise
     finally:
         with suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -77,10 +78,8 @@ def participants(elements: Iterable[Element], order: Sequence[str]) -> list[str]
 def _place(name: str, order: Sequence[str]) -> tuple[int, int, str]:
     if name in order:
         return (0, order.index(name), "")
-    kind, _, rest = name.partition(" ")
-    number, _, more = rest.partition(" ")
-    if kind == "consumer" and number.lstrip("-").isascii() and number.lstrip("-").isdigit():
-        return (1, int(number), more)
+    if found := re.fullmatch(r"consumer (-?[0-9]{1,18})( .*)?", name, re.DOTALL):
+        return (1, int(found[1]), found[2] or "")
     return (2, ORDER.index(name if name in ORDER else MACHINE), name)
 
 
