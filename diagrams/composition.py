@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from danube_dispatcher.diagrams import rendering
+from danube_dispatcher.diagrams.flow import BOXES, led
 from danube_dispatcher.diagrams.paint import FONT, PAINT, SMALL, USUAL, Way, broken, left, markup, words
 
 BROAD = 22
@@ -130,8 +131,7 @@ def _dot(drawn: Composition) -> Iterator[str]:
     yield "digraph composition {"
     yield f'  graph [bgcolor="{quiet.area}", pad=0.15, nodesep=0.16, ranksep=0.22, fontname="{FONT}", fontsize={USUAL}, fontcolor="{quiet.ink}"]'
     yield f"  graph [label=<<br/>{told}>, labelloc=b]"
-    yield f'  node [shape=box, style="rounded,filled", fontname="{FONT}", fontsize=15, margin="0.2,0.1", penwidth=1.5]'
-    yield "  edge [arrowsize=0.75, penwidth=1.4]"
+    yield from BOXES
     for name, place in drawn.places.items():
         ink, area, *_ = PAINT[place.way]
         text = f'<br/><font point-size="{SMALL}">{markup(place.text)}</font>' if place.text else ""
@@ -142,10 +142,5 @@ def _dot(drawn: Composition) -> Iterator[str]:
         cell = f"<td>{left(broken(', '.join(map(words, call.names)), BROAD))}</td>"
         look = f'color="{ink}"' + (", style=dashed" if call.later else "")
         yield f'  l{nth} [shape=plain, style="", fontsize={USUAL}, fontcolor="{ink}", label=<<table border="0" cellpadding="3"><tr>{cell}</tr></table>>]'
-        if order.index(call.source) < order.index(call.dest):
-            yield f"  {call.source} -> l{nth}:n [{look}, dir=none]"
-            yield f"  l{nth}:s -> {call.dest} [{look}]"
-        else:
-            yield f"  {call.dest} -> l{nth}:n [{look}, dir=back]"
-            yield f"  l{nth}:s -> {call.source} [{look}, dir=none]"
+        yield from led(call.source, f"l{nth}", call.dest, look, down=order.index(call.source) < order.index(call.dest))
     yield "}"

@@ -18,6 +18,11 @@ from .paint import FONT, NEVER, PAINT, SMALL, TEXT, USUAL, Way, broken, left, ma
 LEGEND: dict[Way, str] = {"normal": "the normal way", "leaves": "leaving it", "beyond": "what becomes of it", "quiet": "dashed: in the same step"}
 BROAD = 30
 """Characters of a line of a label, where that can be."""
+BOXES = (
+    f'  node [shape=box, style="rounded,filled", fontname="{FONT}", fontsize=15, margin="0.2,0.1", penwidth=1.5]',
+    "  edge [arrowsize=0.75, penwidth=1.4]",
+)
+"""How boxes and arrows look where nothing else is said."""
 
 
 def dot(drawing: Drawing, heat: Heat | None) -> Iterator[str]:
@@ -26,8 +31,7 @@ def dot(drawing: Drawing, heat: Heat | None) -> Iterator[str]:
     yield f"digraph {quoted(drawing.title)} {{"
     yield f'  graph [bgcolor="{PAINT["quiet"].area}", pad=0.15, nodesep=0.22, ranksep=0.22]'
     yield f'  graph [label={_scale(drawing, heat) if heat else _legend(drawing)}, labelloc=b, fontname="{FONT}", fontsize={USUAL}, fontcolor="{quiet}"]'
-    yield f'  node [shape=box, style="rounded,filled", fontname="{FONT}", fontsize=15, margin="0.2,0.1", penwidth=1.5]'
-    yield "  edge [arrowsize=0.75, penwidth=1.4]"
+    yield from BOXES
     yield f'  start [shape=point, width=0.14, color="{quiet}", label=""]'
     yield f'  start -> {names[drawing.initial]} [color="{quiet}"]'
     for state in drawing.states:
@@ -54,10 +58,15 @@ def _arrow(label: str, arrow: Arrow, lines: list[Line], drawing: Drawing, heat: 
     look = f'class="{source}-{dest}", color="{ink}"{width}' + (", style=dashed" if arrow.same_step else "") + (", weight=4" if way == "normal" else "")
     table = f'<table border="0" cellspacing="{1 if heat else 0}" cellpadding="2">{cells}</table>'
     yield f'  {label} [shape=plain, style="", fontsize={USUAL}, class="{source}-{dest}", fontcolor="{TEXT.ink if heat else ink}", label=<{table}>]'
-    if drawing.states.index(arrow.source) < drawing.states.index(arrow.dest):
+    yield from led(source, label, dest, look, down=drawing.states.index(arrow.source) < drawing.states.index(arrow.dest))
+
+
+def led(source: str, label: str, dest: str, look: str, *, down: bool) -> Iterator[str]:
+    """An arrow over its label."""
+    if down:
         yield f"  {source} -> {label}:n [{look}, dir=none]"
         yield f"  {label}:s -> {dest} [{look}]"
-    else:  # told the other way round, so that the states come down the page in their order
+    else:  # told the other way round, so that the boxes come down the page in their order
         yield f"  {dest} -> {label}:n [{look}, dir=back]"
         yield f"  {label}:s -> {source} [{look}, dir=none]"
 
