@@ -66,10 +66,14 @@ def links(page: Path) -> Iterator[Link]:
             yield link
 
 
+def anchor(heading: str) -> str:
+    """As forges name it."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
 def anchors(page: Path) -> set[str]:
-    """The names that forges give to the headings of a page."""
-    headings = (found["text"] for found in HEADING.finditer(page.read_text(encoding="utf-8")))
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings if heading}
+    """Those of the headings of a page."""
+    return {anchor(found["text"]) for found in HEADING.finditer(page.read_text(encoding="utf-8")) if found["text"]}
 
 
 def place(path: Path, root: Path) -> Path:

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .markdown import anchor, markdown, meanings, paragraphs
+from ..site import anchor
+from .markdown import markdown, meanings, paragraphs
 from .sources import Definition, Module, call, definition, module, named, parameters
 
 HEAD = """\

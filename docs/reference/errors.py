@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from .markdown import anchor, markdown, paragraphs
+from ..site import anchor
+from .markdown import markdown, paragraphs
 from .sources import Definition, definition, module, named
 
 MODULES = ("danube_statemachines.errors", "danube_dispatcher.errors")

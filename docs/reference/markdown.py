@@ -31,11 +31,6 @@ def meanings(paragraph: str) -> list[str]:
     return [name for line in lines if (found := MEANING.fullmatch(line)) for name in found[1].split(", ")]
 
 
-def anchor(heading: str) -> str:
-    """As forges name it."""
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-
-
 def cell(text: str) -> str:
     """A text in a table: on one line, without anything that would end the cell."""
     return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
