@@ -16,7 +16,7 @@ from danube_dispatcher.live import LivePage, server
 from danube_dispatcher.live.feed import Feed
 from danube_dispatcher.live.server import MOST_BYTES, MOST_CONNECTIONS, Reader, Server
 from danube_statemachines import VARIANTS
-from looking import ask, exchange, get, request
+from looking import PATIENCE, ask, exchange, get, request
 
 pytestmark = pytest.mark.real_time
 
@@ -139,11 +139,16 @@ async def test_who_goes_on_talking_while_it_is_told_what_happens_is_let_go(page:
 
 
 async def test_so_many_may_be_connected_and_one_more_when_one_has_gone(page: LivePage) -> None:
+    async def connected(number: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while len(page._server._connections) != number:
+                await asyncio.sleep(0.001)
+
     seats = [await asyncio.open_connection("127.0.0.1", port(page)) for _ in range(MOST_CONNECTIONS)]
-    await asyncio.sleep(0.05)
+    await connected(MOST_CONNECTIONS)
     assert (await ask(page.url, b"")).status == 503
     seats.pop()[1].close()
-    await asyncio.sleep(0.05)
+    await connected(MOST_CONNECTIONS - 1)
     assert (await get(page.url)).status == 200
     for _, writer in seats:
         writer.close()
