@@ -9,6 +9,7 @@ from danube_dispatcher.sequence import Recorder, sequence, svg
 from danube_dispatcher.sequence import recorder as module
 from danube_dispatcher.sequence.elements import Note
 from danube_dispatcher.virtual_time import advance
+from danube_statemachines import VARIANTS
 from delivering import TOPIC, join, settle, take
 from sequences import shorthand
 
@@ -113,6 +114,20 @@ async def test_a_non_reliable_dispatcher_is_recorded_too() -> None:
         "machine = Failover → Idle",
         "machine = Closed",
     ]
+
+
+async def test_what_it_passes_later_stands_at_its_own_time() -> None:
+    recorder = Recorder(machine="dispatcher", engine="dispatcher")
+    table = VARIANTS["reliable_exclusive"].table
+
+    def goes(source: str, trigger: str, dest: str) -> None:
+        number = next(nth for nth, spec in enumerate(table) if spec["trigger"] == trigger and source in spec["source"] and spec["dest"] == dest)
+        recorder.transition("reliable_exclusive", source, trigger, dest, number)
+
+    goes("Idle", "consumer_added", "Dispatching")
+    await advance(0.5)  # a slow store
+    goes("Dispatching", "poll_empty", "Idle")
+    assert shorthand(recorder.story) == ["0 s", "a consumer -> dispatcher: consumer added", "dispatcher = Dispatching", "0.5 s", "dispatcher = Idle"]
 
 
 async def test_a_story_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
