@@ -6,14 +6,15 @@ import asyncio
 
 from .cancellation import to_the_end
 from .clock import HEARTBEAT, LEASE
-from .errors import DanubeError, StoreUnavailable
+from .errors import DanubeError, InvalidArgument, StoreUnavailable
 from .storage.protocols import Store
 
 
 async def ask(store: Store, topic: str, subscription: str, owner: str, action: str, refused: type[DanubeError]) -> str:
     """The owner's answer, which comes with its next heartbeat. Cancelled, it takes the request back, unless the owner is about to do it.
 
-    Raises `refused` with what the owner has against it, StoreUnavailable when it has not answered within a lease, and SubscriptionNotFound.
+    Raises `refused` with what the owner has against it, InvalidArgument when it could never do it, StoreUnavailable when it has not answered within a
+    lease, and SubscriptionNotFound.
     """
     asking = asyncio.ensure_future(store.ask(topic, subscription, action))
     loop = asyncio.get_running_loop()
@@ -27,6 +28,8 @@ async def ask(store: Store, topic: str, subscription: str, owner: str, action: s
                 word, _, rest = answer.partition(" ")
                 if word == "ok":
                     return rest
+                if word == "invalid":
+                    raise InvalidArgument("action", f"{owner} answers: {rest}")
                 raise refused(f"{owner} answers: {rest}")
     except asyncio.CancelledError:
         await to_the_end(_withdraw(store, asking))

@@ -298,15 +298,16 @@ class Dispatcher(Closable):
         adapter = self._reliable("pause" if paused else "resume")
         adapter.core.pause(paused, adapter.begin())
         adapter.follow()
-        await adapter.engine.durable()
+        if not await adapter.engine.durable():
+            raise self._closed()
 
     async def caught_up(self, timeout: float | None = None) -> bool:
         """Wait until everything published is settled, as far as this process knows of it: True. False: it took longer than `timeout` seconds, or it ended.
 
         Raises InvalidArgument, and NotSupported on a non-reliable dispatcher.
         """
-        left = countdown(check_timeout(timeout))
         adapter = self._reliable("catch up with")
+        left = countdown(check_timeout(timeout))
         while adapter.core.cursor < adapter.engine.hub.log.head - 1:
             if self.ended or left() == 0:
                 return False
@@ -315,8 +316,8 @@ class Dispatcher(Closable):
 
     async def drain(self, timeout: float | None = None) -> tuple[Leftover, ...]:
         """Pause, wait until nothing is unsettled, and flush. Empty means drained; after `timeout` seconds, what is left and why. It stays paused."""
-        left = countdown(check_timeout(timeout))
         adapter = self._reliable("drain")
+        left = countdown(check_timeout(timeout))
         adapter.core.pause(True, adapter.begin())
         adapter.follow()
         while adapter.unsettled is not None and self._closing is None and left() != 0:
@@ -474,6 +475,8 @@ class Dispatcher(Closable):
             if kind == "watch":
                 return f"ok {self._glance(argument).encode()}"
             raise NotSupported(f"unknown request {kind!r}")
+        except InvalidArgument as error:
+            return f"invalid {error.problem}"
         except DanubeError as error:
             return f"error {error}"
 

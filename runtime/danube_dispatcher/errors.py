@@ -128,7 +128,7 @@ class SubscriptionOwned(SubscriptionError):
 class OwnershipLost(SubscriptionError):
     """Another process has taken the subscription over, since this one did not renew its lease in time. Acknowledgements count no more.
 
-    Subscribe again, with `wait=None`, to compete for it. Find out what blocked the event loop or the store for longer than a lease (10 s).
+    Subscribe again, with `wait=None`, to compete for it. Find out what blocked the event loop or the store: a lease lasts 10 s and is renewed every 3.
     """
 
 
@@ -234,7 +234,7 @@ class StoreTooNew(StoreError):
 class StoreDamaged(StoreError):
     """What was read is not what was written. It is never recreated.
 
-    Check the disk, and restore the file, with its -wal beside it, from a copy.
+    Check the disk, and restore the file from a copy, when nobody has it open: remove its -wal and -shm, and put the copy in place.
     """
 
     permanent = True

@@ -9,6 +9,7 @@ from .dead_letters import DeadLetters
 from .status import Explanation
 
 NO_CONSUMER = Explanation("no_consumer", "no consumer is attached", "a consumer that joins")
+BUSY = Explanation("busy", "a call to the store is under way", "its answer")
 CLOSED_HERE = Explanation("closed", "it is closed", "subscribing again")
 REFUSALS: dict[Refusal, Explanation] = {
     "closed": CLOSED_HERE,
@@ -30,7 +31,7 @@ def explain_reliable(adapter: ReliableAdapter, dead_letters: DeadLetters | None,
     machine, core, engine = adapter.machine, adapter.core, adapter.engine
     until = "" if machine.due_at is None else f"in {max(0.0, machine.due_at - now):.1f} s"
     history = f"message {machine.offset} (attempt {machine.attempt}, {machine.failures} failure{'' if machine.failures == 1 else 's'})"
-    store = Explanation("store", f"the store does not answer well: {engine.last_error or 'a call is under way'}", "the next call that succeeds")
+    store = BUSY if engine.last_error is None else Explanation("store", f"the store does not answer well: {engine.last_error}", "the next call that succeeds")
     if core.ended is not None:
         return REFUSALS[core.ended]
     if machine.state == AWAITING_ACK and machine.delivery is not None:

@@ -58,7 +58,8 @@ class Subscription:
         """Call `handler(delivery)`, plain or async, for each delivery: ack on return, nack on an exception, which is logged and ends nothing.
 
         Settles only what the handler has not. Returns when the subscription closes; cancellation passes through and settles nothing. A handler that
-        blocks the event loop for longer than a lease (10 s) loses the subscription: give such work to a thread. Raises InvalidArgument.
+        blocks the event loop for 7 s or more can lose the subscription, whose lease is over 7 to 10 s later: give such work to a thread. Raises
+        InvalidArgument.
         """
         check_handler(handler)
         async with self.consumer(name, capacity=capacity) as consumer:

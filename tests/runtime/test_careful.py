@@ -85,7 +85,7 @@ async def test_a_message_leaves_only_when_its_mark_is_durable(machine: Machine) 
     consumer = await join(subscription, "c")
     await advance(1.9)
     assert waiting(consumer) == [0]
-    assert subscription.explain().code == "store"
+    assert subscription.explain().code == "busy"
     await advance(0.2)
     assert waiting(consumer) == [1]
 

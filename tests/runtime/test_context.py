@@ -28,6 +28,7 @@ COROUTINES: dict[str, Callable[[Topic, Subscription], Coroutine[Any, Any, Any]]]
     "topic.close": lambda t, s: t.close(),
     "pause": lambda t, s: s.pause(),
     "resume": lambda t, s: s.resume(),
+    "caught_up": lambda t, s: s.caught_up(),
     "drain": lambda t, s: s.drain(),
     "release": lambda t, s: s.release("drop"),
     "close": lambda t, s: s.close(),

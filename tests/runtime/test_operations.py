@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
 import processes
-from danube_dispatcher import Consumer, InvalidArgument, NotSupported, Topic
+from danube_dispatcher import Closed, Consumer, InvalidArgument, NotSupported, StoreError, Topic
 from danube_dispatcher.adapter import ReliableAdapter
 from danube_dispatcher.virtual_time import advance
 from delivering import join, now, publish, settle, take, take_and_ack, text, waiting
@@ -209,6 +210,17 @@ async def test_a_drain_that_is_cancelled_leaves_it_paused_and_nothing_acknowledg
     assert await delivery.ack() is True
     await advance(1)
     assert waiting(consumer) == [0]
+
+
+async def test_a_pause_that_was_closed_before_it_was_written_says_so(machine: Machine) -> None:
+    topic, subscription, _ = await started(machine)
+    faults_of(topic).fail("store", TROUBLE)
+    pausing = asyncio.create_task(subscription.pause())
+    await settle()
+    with suppress(StoreError):
+        await subscription.close()
+    with pytest.raises(Closed):
+        await pausing
 
 
 # waiting until everything is settled

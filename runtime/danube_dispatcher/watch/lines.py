@@ -19,6 +19,7 @@ URGENCY: Mapping[str, Urgency] = {
     "ready": "well",
     "waking": "well",
     "awaiting_ack": "well",
+    "busy": "waits",
     "opening": "waits",
     "redelivering": "waits",
     "dead_lettering": "waits",
@@ -33,7 +34,7 @@ URGENCY: Mapping[str, Urgency] = {
     "lost": "stuck",
     "blocked": "stuck",
 }
-"""Of the codes of `exstr()` and `status`: it works, it goes on by itself, or somebody has to do something."""
+"""Of the codes of `explain()` and `status`: it works, it goes on by itself, or somebody has to do something."""
 
 
 class Rate(NamedTuple):
