@@ -235,6 +235,36 @@ async def test_several_are_told_apart_with_the_keyboard(sight: Sight, page: Live
     assert await sight.tab.locator('[role="tab"]').count() == 1
 
 
+async def test_a_picture_that_could_not_be_had_is_asked_for_again(sight: Sight, page: LivePage, readers: Subscription) -> None:
+    tries: list[str] = []
+
+    async def fail_first(route: Any) -> None:
+        tries.append(route.request.url)
+        await (route.abort() if len(tries) == 1 else route.continue_())
+
+    await sight.tab.route("**/reliable_exclusive.svg", fail_first)
+    await sight.tab.goto(page.url)
+    await sight.shows("#Idle.lit")
+    assert len(tries) == 2
+    sight.complaints = [text for text in sight.complaints if "ERR_FAILED" not in text]
+
+
+async def test_who_comes_late_has_missed_nothing_and_holds_nothing_of_another(sight: Sight, page: LivePage, topic: Topic, readers: Subscription) -> None:
+    page.watch(await topic.subscribe("live", type="shared", reliable=False), name="live feed")
+    await sight.tab.goto(page.url)
+    await sight.shows("#Idle.lit")
+    anna = await join(readers, "anna")
+    await topic.publish_many([b"x"] * STORY)
+    await take_and_ack(anna, count=STORY)
+    await sight.tab.goto("about:blank")
+    await sight.tab.goto(page.url)
+    await sight.shows("#Idle.lit")
+    assert len(await sight.steps()) == STORY
+    await sight.tab.click("#hold")
+    await sight.tab.click('[role="tab"] >> text=live feed')
+    assert await sight.text("#hold") == "Hold"
+
+
 async def test_the_story_can_be_held(sight: Sight, page: LivePage, topic: Topic, readers: Subscription) -> None:
     await sight.tab.goto(page.url)
     await sight.shows("#Idle.lit")
