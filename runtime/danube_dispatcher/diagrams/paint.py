@@ -58,9 +58,14 @@ def words(name: str) -> str:
     return printable(name.replace("_", " "))
 
 
+def plain(text: str) -> str:
+    """The text with a sign for whatever cannot be shown."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 def printable(text: str) -> str:
-    """The text with a sign for whatever cannot be shown, also for a name that is empty: Graphviz has no place for nothing."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text) or "\ufffd"
+    """The same, also for a name that is empty: Graphviz has no place for nothing."""
+    return plain(text) or "\ufffd"
 
 
 def markup(text: str) -> str:

@@ -155,8 +155,8 @@ class Watch(App[bool]):
     async def _ask(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            next_at = loop.time() + LOOK
             await self._wanted.wait()
+            next_at = loop.time() + LOOK
             await self._feed.ask()
             self._show()
             await asyncio.sleep(next_at - loop.time())

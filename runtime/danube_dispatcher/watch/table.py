@@ -12,6 +12,7 @@ from textual.content import Content
 from danube_statemachines import RELIABLE_SHARED, Declaration
 
 from ..diagrams import Drawing, Way
+from ..diagrams.paint import plain
 from .lines import Line, Which
 
 NONE = "-"
@@ -73,10 +74,6 @@ COLUMNS = (
 def written(*parts: Part) -> Content:
     """The pieces in a row. What others have written must not move the cursor of a terminal."""
     return Content.assemble(*((plain(text), style) for text, style in parts))
-
-
-def plain(text: str) -> str:
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def clipped(text: str, width: int) -> str:
