@@ -104,7 +104,7 @@ if __name__ == "__main__":
     arguments.add_argument("picture", nargs="?", type=Path, default=Path("polite.svg"), help="a file to draw to (%(default)s)")
     try:
         main(arguments.parse_args().picture)
-    except UsageError as error:  # the extra is missing
+    except (UsageError, OSError) as error:  # the extra is missing, or it cannot be drawn there
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(130)

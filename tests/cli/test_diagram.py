@@ -79,7 +79,9 @@ def test_a_picture_is_what_is_made_unless_told_otherwise(here: Here) -> None:
     assert ElementTree.fromstring(out).get("role") == "img"
 
 
-@pytest.mark.parametrize(("name", "begin"), [("a.svg", b"<?xml"), ("a.png", b"\x89PNG"), ("a.dot", b"digraph"), ("a.mmd", b"flowchart"), ("a", b"<?xml")])
+@pytest.mark.parametrize(
+    ("name", "begin"), [("a.svg", b"<?xml"), ("a.png", b"\x89PNG"), ("a.dot", b"digraph"), ("a.mmd", b"flowchart"), ("a", b"<?xml"), ("A.PNG", b"\x89PNG")]
+)
 def test_a_file_is_what_its_name_says(here: Here, name: str, begin: bytes) -> None:
     pytest.importorskip("pygraphviz")
     code, out, _ = here("non_reliable_shared", "--output", name)
@@ -119,6 +121,7 @@ def test_a_heat_map_is_made_of_a_report(here: Here) -> None:
         (["house:door.sub"], "not 'house:door.sub'"),
         (["reliable_exclusive", "--format", "gif"], "invalid choice: 'gif'"),
         (["reliable_exclusive", "--style", "art"], "invalid choice: 'art'"),
+        (["reliable_exclusive", "--output", "a.jpg"], "what a.jpg is to be is not told by .jpg: name it .svg .png .dot .mmd, or give --format"),
     ],
     ids=str,
 )
@@ -140,6 +143,7 @@ def test_wrong_usage(here: Here, arguments: list[str], problem: str) -> None:
         (["house:window"], "house:window: it is no Declaration, but 'made of glass'"),
         (["reliable_exclusive", "--rows", "none.json"], "none.json: No such file or directory"),
         (["reliable_exclusive", "--rows", "."], ".: Is a directory"),
+        (["reliable_exclusive", "--rows", "/dev/zero"], "rows: /dev/zero has more than 64 MiB: it is no report of rows"),
         (["reliable_exclusive", "--rows", "house.py"], "rows: needs a report of rows as JSON"),
         (["reliable_exclusive", "--format", "dot", "--output", "none/a.dot"], "none/a.dot: No such file or directory"),
         (["reliable_exclusive", "--format", "dot", "--output", "doors"], "doors: Is a directory"),
@@ -195,6 +199,23 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(here: Here, monkeypatch: py
     assert not [name for name in os.listdir() if name.startswith(".a.dot")]
     assert here("reliable_exclusive", "--output", "a.dot")[0] == 0
     assert Path("a.dot").read_text() == diagrams.dot(RELIABLE_EXCLUSIVE)
+
+
+def test_who_may_read_it_stays(here: Here) -> None:
+    Path("a.dot").touch(mode=0o640)
+    assert here("reliable_exclusive", "--output", "a.dot")[0] == 0
+    assert Path("a.dot").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_dash_is_standard_output(here: Here) -> None:
+    assert here("reliable_exclusive", "--format", "dot", "--output", "-")[:2] == (0, diagrams.dot(RELIABLE_EXCLUSIVE).encode())
+    assert not Path("-").exists()
+
+
+def test_a_closed_standard_output_is_said(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        assert main(["diagram", "reliable_exclusive", "--format", "dot"]) == 1
 
 
 def test_what_a_link_leads_to_is_replaced(here: Here) -> None:

@@ -176,8 +176,8 @@ def test_errors_of_the_worker_are_shown(monkeypatch: pytest.MonkeyPatch) -> None
         (["--store", "memory:"], "needs a file"),
         (["--store", "EXISTING"], "exists, and the demo needs a new file"),
         (["--seed", "x"], "invalid int"),
-        (["--browser", "0"], "1 or more"),
-        (["--browser", "65536"], "65535 at most"),
+        (["--browser", "-1"], "up to 65535"),
+        (["--browser", "65536"], "up to 65535, or 0 for a free one"),
     ],
 )
 def test_bad_options(options: Sequence[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -24,6 +25,8 @@ With --rows: a heat map. Each row shows how often a run has fired it, and those 
 """
 FORMATS = {".svg": "svg", ".png": "png", ".dot": "dot", ".mmd": "mermaid"}
 """What a file is by its name, unless told otherwise."""
+MOST = 64 << 20
+"""Bytes of a report of rows; one of a campaign has some 100 kB."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=diagrams.FORMATS, help="by the name of the file (.svg .png .dot .mmd) by default, else svg")
     parser.add_argument("--style", choices=diagrams.STYLES, default="flow", help="; ".join(f"{name}: {style.shows}" for name, style in diagrams.STYLES.items()))
     parser.add_argument("--rows", metavar="FILE", type=Path, help="a report of rows: pytest --rows FILE, simulate --json FILE, or your own")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="write it there; to standard output by default")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write it there; to standard output by default, and for -")
 
 
 def _variant(text: str) -> str:
@@ -45,19 +48,32 @@ def _variant(text: str) -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    output: Path | None = arguments.output
-    kind = arguments.format or FORMATS.get(output.suffix if output else "", "svg")
-    if kind == "png" and output is None and sys.stdout.isatty():
+    output: Path | None = None if str(arguments.output) == "-" else arguments.output
+    suffix = "" if output is None else output.suffix.lower()
+    if not arguments.format and suffix not in ("", *FORMATS):
+        arguments.usage_error(f"what {output} is to be is not told by {suffix}: name it {' '.join(FORMATS)}, or give --format")
+    kind = arguments.format or FORMATS.get(suffix, "svg")
+    if output is None and kind == "png" and sys.stdout is not None and sys.stdout.isatty():
         arguments.usage_error("a PNG is not for a terminal: --output FILE, or a pipe, takes it")
     declaration = _declared(arguments.variant)
-    fired = None if arguments.rows is None else diagrams.read_fired(declaration, arguments.rows.read_bytes())
+    fired = None if arguments.rows is None else diagrams.read_fired(declaration, _report(arguments.rows))
     drawn = diagrams.render(declaration, kind, style=arguments.style, fired=fired)
-    if output is None:
+    if output is not None:
+        _replace(output, drawn)
+    elif sys.stdout is None:  # it is when it was closed from the start
+        raise InvalidArgument("--output", "needs a file: standard output is closed")
+    else:
         sys.stdout.flush()
         sys.stdout.buffer.write(drawn)
-    else:
-        _replace(output, drawn)
     return 0
+
+
+def _report(path: Path) -> bytes:
+    with path.open("rb") as file:
+        report = file.read(MOST + 1)
+    if len(report) > MOST:
+        raise InvalidArgument("rows", f"{path} has more than {MOST >> 20} MiB: it is no report of rows")
+    return report
 
 
 def _declared(variant: str) -> Declaration[Any]:
@@ -88,6 +104,8 @@ def _replace(path: Path, data: bytes) -> None:
     try:
         with beside.open("xb") as file:
             file.write(data)
+        if path.exists():
+            shutil.copymode(path, beside)
         beside.replace(path)
     except OSError as error:
         error.filename = str(path)

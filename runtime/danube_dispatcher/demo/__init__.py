@@ -55,9 +55,9 @@ def _new_file(text: str) -> Path:
 
 
 def _port(text: str) -> int:
-    port = positive(text)
-    if port > 65535:
-        raise argparse.ArgumentTypeError(f"needs a port, 65535 at most, not {text!r}")
+    port = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"needs a port up to 65535, or 0 for a free one, not {text!r}")
     return port
 
 
