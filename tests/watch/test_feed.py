@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import processes
-from danube_dispatcher import StoreError, StoreNotFound, Topic
+from danube_dispatcher import Lag, StoreError, StoreNotFound, SubscriptionInfo, Topic
 from danube_dispatcher.clock import HEARTBEAT, LEASE, RENEWAL
 from danube_dispatcher.dispatcher import Dispatcher
-from danube_dispatcher.recent import KEPT, Transition
+from danube_dispatcher.recent import KEPT, Glance, Transition
 from danube_dispatcher.storage import open_store
 from danube_dispatcher.storage.protocols import Store
 from danube_dispatcher.virtual_time import VirtualLoop, advance
@@ -146,6 +146,26 @@ async def test_a_new_owner_is_asked_anew_and_the_story_goes_on(machine: Machine,
     await settle_next(consumer)
     await eye.look(1)
     assert len([each for each in story(picked) if each == "AwaitingAck ack Dispatching"]) == 4
+
+
+def test_what_another_owner_has_counted_is_not_missed() -> None:
+    picked = Picked(S)
+    step = Transition(1.0, "Idle", "wake", "Dispatching", 0)
+    for name, taken in (("host:1", 10), ("host:2", 50)):
+        picked.heard(name, Glance(1.0, taken, [step], {}))
+    assert [*picked.story] == [step, step]
+    picked.heard("host:2", Glance(2.0, 60, [step], {}))
+    assert [*picked.story][2:] == [9, step]
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "state"), [("host:1", 1.0, "Blocked"), ("host:2", 1.0, "Idle"), ("host:1", -1.0, "Idle")], ids=["later", "other", "earlier"]
+)
+def test_an_answer_counts_where_it_is_the_last_that_the_owner_has_told(eye: Eye, name: str, at: float, state: str) -> None:
+    eye.feed.picked = Picked(S)
+    eye.feed.picked.heard(name, Glance(at, 0, [], {"state": "Blocked"}))
+    info = SubscriptionInfo("s", "shared", True, "host:1", LEASE, Lag(-1, 0, 0), 0, False, False, {"state": "Idle"})  # renewed, and told, at 0
+    assert eye.feed._line(TOPIC, info, 2.0).state == state
 
 
 async def test_an_owner_of_an_older_version_says_that_it_does_not_know(machine: Machine, eye: Eye, monkeypatch: pytest.MonkeyPatch) -> None:
