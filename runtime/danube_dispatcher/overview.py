@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from .clock import LEASE
 from .status import Lag, SubscriptionInfo
 from .storage.protocols import Row, Store
 from .validation import check_topic_name
+
+STALE = 1.5
+"""Seconds from which on it is said how old what an owner told is."""
 
 
 class Overview(NamedTuple):
@@ -61,18 +65,36 @@ def _said(status: str) -> dict[str, object]:
     return dict[str, object](said) if isinstance(said, dict) else {}  # pyright: ignore[reportUnknownArgumentType]  (keys of JSON are strings)
 
 
-def told(info: SubscriptionInfo, now: float) -> dict[str, Any]:
-    """One subscription, in words of JSON. What its last owner said of itself counts only while it is its owner."""
+def renewed_at(info: SubscriptionInfo) -> float:
+    """When its owner renewed its lease, and told."""
+    return info.until - LEASE
+
+
+def told(info: SubscriptionInfo, now: float, at: float | None = None) -> dict[str, Any]:
+    """One subscription, in words of JSON. What its last owner said of itself counts only while it is its owner; `at`: when it did, if not with its renewal.
+
+    `age` is how many seconds ago that was, or None where nothing of it is shown.
+    """
     owned = bool(info.owner) and info.until > now
-    told: dict[str, Any] = {**asdict(info), "owned": owned, "status": info.status if owned else {}}
-    if info.lag is not None:  # an owner is further on than what it has made durable
-        said = told["status"].get("cursor")
+    status = dict(info.status) if owned else {}
+    age = max(0.0, now - (renewed_at(info) if at is None else at)) if status else None
+    told: dict[str, Any] = {**asdict(info), "owned": owned, "status": status, "age": age}
+    if info.lag is not None:  # an owner is further on than what it has made durable, or has become so since it told
+        said, in_flight = status.get("cursor"), status.get("in_flight")
         cursor = max(info.lag.cursor, said if isinstance(said, int) else -1)
         told["lag"] |= {"cursor": cursor, "durable_cursor": info.lag.cursor, "messages": info.lag.messages - (cursor - info.lag.cursor)}
-    if not told["status"]:
+        if isinstance(in_flight, int) and in_flight <= cursor:
+            status["in_flight"] = None
+    if not status:
         state, code, why = _without_owner(info, owned)
         told["status"] = {"state": state, "code": code, "explanation": why}
     return told
+
+
+def ago(told: dict[str, Any]) -> str:
+    """How old the owner's sentence is, where it may say something else by now."""
+    age = told["age"]
+    return f"(told {age:.0f} s ago)" if age is not None and age >= STALE else ""
 
 
 def _without_owner(info: SubscriptionInfo, owned: bool) -> tuple[str, str, str]:

@@ -148,6 +148,21 @@ def test_what_an_owner_has_said_counts_while_it_is_the_owner() -> None:
     assert told_of(info("host:1", 100.0), now=99.0)["status"]["code"] == "opening"
 
 
+def test_what_an_owner_told_is_shown_with_its_age_and_without_what_was_settled_since() -> None:
+    def shown(in_flight: int, age: float) -> tuple[str, str]:
+        """What stands at IN FLIGHT, and the sentence. The durable cursor is 3; the owner told of one at 2."""
+        said = {"state": "AwaitingAck", "cursor": 2, "in_flight": in_flight, "attempt": 1, "explanation": "it works"}
+        each = told_of(info("host:1", 10.0, **said), now=age)
+        _, heading, row, why = _shown({"topic": TOPIC, "head": 10, "subscriptions": [each]}).splitlines()
+        return row[heading.index("IN FLIGHT") : heading.index("CURSOR")].strip(), why.strip()
+
+    assert shown(3, 2.0) == ("-", "it works (told 2 s ago)")
+    assert shown(4, 1.0) == ("4 (attempt 1)", "it works")
+    said = info("host:1", 10.0, in_flight=3)
+    assert (told_of(said, now=2.0)["age"], said.status["in_flight"]) == (2.0, 3), "what was read is left as it was"
+    assert told_of(said, now=99.0)["age"] is None
+
+
 @pytest.mark.parametrize("why", ["\x1b]0;title\x07 \x1b[31mred", "two\nlines", "\u202eback to front"])
 def test_a_terminal_obeys_nothing_that_a_reason_says(why: str, capsys: pytest.CaptureFixture[str]) -> None:
     each = told_of(info("host:1", 100.0, state="Blocked", code="blocked", explanation=f"message 0 is exhausted after: {why}"), now=99.0)

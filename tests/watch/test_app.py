@@ -181,6 +181,7 @@ async def test_help_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         await s.press("question_mark")
         await s.until(lambda: "somebody has to come" in s.screen())
         assert max(len(line.rstrip()) for line in s.screen().splitlines()) < SIZES[0][0]
+        assert [line for line in s.screen().splitlines() if line.strip().count(" ") == 0 and line.strip()] == [], "a word that stands alone was wrapped"
         await asyncio.sleep(5 * QUICK)
         assert "somebody has to come" in s.screen(), "a look meanwhile changes nothing"
         await s.press("p")
@@ -202,14 +203,17 @@ async def test_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 
 async def test_a_store_that_goes_is_said_and_what_was_seen_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with scene(tmp_path, monkeypatch) as s:
-        kept = tmp_path / "kept.db"
-        s.watch._feed._opening = partial(open_store, f"sqlite:{kept}", create=False)
-        await s.watch._feed.close()
-        await s.until(lambda: "there is none at" in s.text("trouble"))
-        await s.until(lambda: "there is none at" in s.screen())
+        path = tmp_path / "queue.db"
+        kept = path.rename(tmp_path / "kept.db")
+        await s.until(lambda: "moved, deleted or replaced" in s.screen())
+        title, trouble = s.screen().splitlines()[:2]
+        assert title.startswith(" old, as of ")
+        assert "2 subscriptions, 1 stuck" in title
+        assert trouble.startswith(" store ")
         assert "AwaitingAck" in s.screen()
-        s.watch._feed._opening = partial(open_store, f"sqlite:{tmp_path / 'queue.db'}", create=False)
+        kept.rename(path)
         await s.until(lambda: s.text("trouble") == "")
+        assert "old" not in s.text("title")
 
 
 async def test_a_terminal_that_is_too_small_is_none_to_fall_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -116,6 +116,7 @@ async def test_the_picked_one_is_told_live(machine: Machine, eye: Eye) -> None:
     await eye.feed.look()
     (line,) = eye.sight.lines
     assert (line.status["cursor"], line.lag, line.told["lag"]["cursor"]) == (1, 98, 1), "fresher than the last renewal"
+    assert line.told["age"] < HEARTBEAT, "as fresh as that"
     await eye.look(1)
     assert (len(story(picked)), picked.fresh) == (4, [])
     await settle_next(consumer, KEPT // 2 + 10)
@@ -256,31 +257,48 @@ async def file(tmp_path: Path) -> AsyncIterator[tuple[Path, Feed]]:
     await feed.close()
 
 
-def remove(path: Path) -> None:
-    for each in path.parent.glob(path.name + "*"):
-        each.unlink()
+async def test_a_file_that_goes_is_said_at_once_and_as_long_as_it_is_gone(file: tuple[Path, Feed]) -> None:
+    path, feed = file
+    await feed.read()
+    before = feed.sight
+    kept = path.rename(path.with_name("kept.db"))
+    for _ in range(2):
+        await feed.look()
+        assert feed.sight.trouble.endswith("it is no longer the file that was opened: it was moved, deleted or replaced")
+        assert feed.sight.lines == before.lines, "what was seen last"
+    kept.rename(path)
+    await feed.look()
+    assert (feed.sight.trouble, len(feed.sight.lines)) == ("", 1)
 
 
-def damage(path: Path) -> None:
-    path.write_bytes(b"anything else but a store" * 1000)
+async def test_a_file_in_the_place_of_another_is_said_and_then_read(file: tuple[Path, Feed]) -> None:
+    path, feed = file
+    await feed.read()
+    other = path.with_name("other.db")
+    async with await Topic.open(f"sqlite:{other}", TOPIC):
+        pass
+    other.replace(path)
+    await feed.look()
+    assert "moved, deleted or replaced" in feed.sight.trouble
+    await feed.look()
+    assert (feed.sight.trouble, feed.sight.lines) == ("", ())
 
 
-@pytest.mark.parametrize(("happens", "problem"), [(remove, "there is none at"), (damage, "")], ids=["deleted", "damaged"])
-async def test_a_file_that_goes_is_noticed_and_one_that_comes_back_is_read(file: tuple[Path, Feed], happens: Callable[[Path], None], problem: str) -> None:
+async def test_a_file_that_is_written_over_is_noticed_and_one_that_comes_back_is_read(file: tuple[Path, Feed]) -> None:
     path, feed = file
     await feed.read()
     before = feed.sight
     assert [line.status["code"] for line in before.lines] == ["unowned"]
     kept = path.read_bytes()
-    happens(path)
+    path.write_bytes(b"anything else but a store" * 1000)
     await advance(LEASE)
     await feed.look()
     assert feed.sight.trouble
-    assert problem in feed.sight.trouble
     assert feed.sight.lines == before.lines
     with pytest.raises(StoreError):
         await feed.read()
-    remove(path)
+    for each in path.parent.glob(path.name + "*"):
+        each.unlink()
     path.write_bytes(kept)
     await feed.look()
     assert (feed.sight.trouble, len(feed.sight.lines)) == ("", 1)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from ..overview import overview, told
+from ..overview import ago, overview, told
 from ..storage import open_store
 from ..storage.protocols import Store
 from .arguments import add_json, add_store, add_topic
@@ -62,7 +62,7 @@ def _shown(topic: dict[str, Any]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [heading, _line(rows[0], widths)]
     for row, each in zip(rows[1:], topic["subscriptions"], strict=True):
-        lines += [_line(row, widths), f"    {plain(each['status']['explanation'])}"]
+        lines += [_line(row, widths), f"    {plain(each['status']['explanation'])} {ago(each)}".rstrip()]
     return "\n".join(lines)
 
 

@@ -111,11 +111,11 @@ class Watch(App[bool]):
 
     def compose(self) -> ComposeResult:
         yield Static(id="title")
+        yield Static(id="trouble")
         yield Static(id="heading")
         with VerticalScroll(id="table", can_focus=False):
             yield Static(id="rows")
         yield Static(id="why")
-        yield Static(id="trouble")
         with Container(id="panel"):
             yield Static(id="picked")
             yield Static(id="counts")

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 from ..asking import ask
 from ..clock import LEASE
-from ..errors import DanubeError, NotSupported
-from ..overview import Overview, overview, told
+from ..errors import DanubeError, NotSupported, StoreUnavailable
+from ..overview import Overview, overview, renewed_at, told
 from ..recent import KEPT, Glance, Transition
 from ..status import SubscriptionInfo
 from ..storage.protocols import Store
+from ..storage.sqlite.errors import MOVED
+from ..storage.sqlite.schema import identity
 from .lines import Line, Rates, Sample, Which
 
 
@@ -69,6 +71,9 @@ class Feed:
         self._store: Store | None = None
         self._found: list[Overview] = []
         self._found_at = 0.0
+        self._url = ""
+        self._file: tuple[int, int] | None = None
+        """That was opened last."""
         self.sight = Sight(0.0, ())
         self._rates = Rates()
         self.picked: Picked | None = None
@@ -101,21 +106,29 @@ class Feed:
         self._rates.keep({line.key for line in self.sight.lines})
 
     async def _opened(self) -> Store:
-        """The store. One in which nothing changes, not even a lease, may have lost its file: it is opened anew, which finds that out."""
+        """The store. One in which nothing changes, not even a lease, may have been written over: it is opened anew, which finds that out.
+
+        When its file is gone, or another one is there, that is raised; then the other one is opened, and none is waited for.
+        """
         now = asyncio.get_running_loop().time()
+        there = _file(self._url)
+        if there != self._file and (self._store is not None or there is None):
+            raise StoreUnavailable(self._url, f"it {MOVED}")
         if self._store is not None and now - self._found_at >= LEASE:
             await self.close()
         if self._store is None:
             self._store, self._found_at = await self._opening(), now
+            self._url = self._store.url
+            self._file = _file(self._url)
         return self._store
 
     def _line(self, topic: str, info: SubscriptionInfo, now: float) -> Line:
-        at = info.until - LEASE  # when its owner renewed its lease, and told
+        at = renewed_at(info)
         key = (topic, info.name)
         picked = self.picked
         if picked is not None and picked.key == key and picked.glance is not None and picked.owner == info.owner and picked.glance.at >= at:
             info, at = replace(info, status=picked.glance.report), picked.glance.at
-        each = told(info, now)
+        each = told(info, now, at)
         return Line(topic, each, self._rates.of(key, _sample(info.owner, at, each["status"])))
 
     async def ask(self) -> None:
@@ -135,6 +148,15 @@ class Feed:
                 self._see(store.now())
             except (DanubeError, OSError) as error:
                 picked.unheard(f"its transitions are not told: {error}")
+
+
+def _file(url: str) -> tuple[int, int] | None:
+    """Which file a store is in now; None: it is not there, or the store is in none."""
+    scheme, _, path = url.partition(":")
+    try:
+        return identity(path) if scheme == "sqlite" else None
+    except OSError:
+        return None
 
 
 def _sample(owner: str, at: float, status: dict[str, Any]) -> Sample | None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from danube_statemachines import RELIABLE_EXCLUSIVE, RELIABLE_SHARED, Declaration, Reliable
 
 from ..clock import HEARTBEAT, LEASE
+from ..overview import ago
 
 Which = tuple[str, str]
 """Topic and subscription."""
@@ -49,7 +50,7 @@ class Line:
     """What `status` knows (`told`), and how fast it goes."""
 
     topic: str
-    told: Mapping[str, Any]
+    told: dict[str, Any]
     rate: Rate
 
     @property
@@ -81,6 +82,10 @@ class Line:
     @property
     def why(self) -> str:
         return str(self.status.get("explanation", ""))
+
+    @property
+    def ago(self) -> str:
+        return ago(self.told)
 
     @property
     def cursor(self) -> int:

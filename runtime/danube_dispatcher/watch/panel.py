@@ -14,8 +14,8 @@ from ..diagrams import Drawing, Way
 from ..diagrams.paint import words
 from ..recent import Transition
 from .feed import Picked, Sight
-from .lines import Line
-from .table import ALARM, INKS, Part, ink, written
+from .lines import Line, Urgency
+from .table import ALARM, INKS, NAME, Part, clipped, ink, written
 
 WAYS: dict[Way, str] = {"normal": "the normal way", "leaves": "leaving it", "beyond": "what becomes of it", "quiet": "the end"}
 LIT = "reverse bold"
@@ -88,7 +88,8 @@ def _transition(line: Line, drawing: Drawing, heads: dict[tuple[str, int], str],
 def heading(line: Line, picked: Picked) -> Content:
     told = f"told {time_of(picked.glance.at, '%H:%M:%S')}" if picked.glance is not None else ""
     owner = f"{line.owner or 'nobody'} has it"
-    return written((f" {line.name} ", "bold"), ("  ".join(filter(None, (line.topic, line.machine.title, owner, told))), "dim"))
+    topic = clipped(line.topic, NAME)
+    return written((f" {clipped(line.name, NAME)} ", "bold"), ("  ".join(filter(None, (topic, line.machine.title, owner, told))), "dim"))
 
 
 def counts(line: Line) -> Content:
@@ -119,27 +120,38 @@ def help_text(keys: Iterable[tuple[str, str]]) -> Content:
 
 LEGEND = """\
   !           stuck: it has something to do, and somebody has to come
-  ·           it goes on by itself: a delay, a rate limit, a lease, the store
+  ·           goes on by itself: a delay, a rate limit, a lease, the store
   ×2          at IN FLIGHT: the second attempt
   OUT/S       messages a second that its owner hands out; it tells every 3 s
 
-Whose machine is shown, its owner is asked once a second: three small writes in
-the store each time. It keeps its last transitions for that, and gives them up
-when nobody has asked for 10 s.
+Whose machine is shown, its owner is asked once a second: three small writes in the store \
+each time. It keeps its last transitions for that, and gives them up when nobody has asked for 10 s.
 """
 
 
 def title(sight: Sight, where: str, order: str, *, frozen: bool) -> Content:
     total, stuck = len(sight.lines), sum(line.urgency == "stuck" for line in sight.lines)
-    parts: list[Part] = [(f" {time_of(sight.at, '%H:%M:%S')}", "bold"), (f"  {total} subscription{'' if total == 1 else 's'}", "")]
-    parts += [(f", {stuck} stuck", ALARM)] if stuck else []
+    at, old = time_of(sight.at, "%H:%M:%S"), bool(sight.trouble)
+    parts: list[Part] = [(f" old, as of {at} ", "reverse") if old else (f" {at}", "bold")]
+    parts += [(f"  {total} subscription{'' if total == 1 else 's'}", "dim" if old else "")]
+    parts += [(f", {stuck} stuck", "dim" if old else ALARM)] if stuck else []
     parts += [("  ", ""), (" frozen ", "reverse")] if frozen else []
     return written(*parts, (f"  by {order}  {where}", "dim"))  # the longest last: it may be cut
 
 
 def why(line: Line | None, others: Sequence[Line] = ()) -> Content:
-    """Of the chosen one: what it is doing, or why it does not, and what ends the wait. Then the same of what else is stuck, as far as there is room."""
-    told = [] if line is None else [line]
-    told += [each for each in others if each.urgency == "stuck" and each != line]
-    rows: list[list[Part]] = [[(f"{each.name}: ", "bold"), (each.why, ALARM if each.urgency == "stuck" else "")] for each in told[:MOST]]
-    return lines([*rows, *([[(f"and {len(told) - MOST} more", "dim")]] if len(told) > MOST else [])])
+    """Of the chosen one: what it is doing, or why it does not, and what ends the wait. Then the same of what else is stuck, as far as there is room.
+
+    What is true of several is said once.
+    """
+    alike: dict[tuple[str, Urgency], list[Line]] = {}
+    for each in [*([] if line is None else [line]), *(each for each in others if each.urgency == "stuck" and each != line)]:
+        alike.setdefault((each.why, each.urgency), []).append(each)
+    groups = list(alike.values())
+    rows: list[list[Part]] = []
+    for first, *more in groups[:MOST]:
+        name = clipped(first.name, NAME) + (f" and {len(more):,} more" if more else "")
+        age = f" {first.ago}" if first.ago and first == line and not more else ""
+        rows.append([(f"{name}: ", "bold"), (first.why, ALARM if first.urgency == "stuck" else ""), (age, "dim")])
+    left = sum(map(len, groups[MOST:]))
+    return lines([*rows, *([[(f"and {left:,} more", "dim")]] if left else [])])

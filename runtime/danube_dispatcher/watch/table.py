@@ -17,6 +17,8 @@ from .lines import Line, Which
 
 NONE = "-"
 GAP = "  "
+NAME = 24
+"""Characters of a name that are shown at most."""
 INKS: dict[Way, str] = {"normal": "ansi_cyan", "leaves": "ansi_yellow", "beyond": "ansi_magenta", "quiet": "dim"}
 """The colours of the diagrams, as near as the sixteen of a terminal come to them: it knows what can be read on its ground."""
 ALARM = "ansi_red bold"
@@ -31,7 +33,7 @@ class Column:
     text: Callable[[Line], str]
     rank: int = 0
     """Those of rank 0 are always there; where there is room, others come in this order."""
-    widest: int = 24
+    widest: int = NAME
     right: bool = False
     least: int = 0
     """Characters that it has in any case, so that columns do not come and go with what happens."""
@@ -39,7 +41,7 @@ class Column:
 
 def in_flight(line: Line) -> str:
     offset, attempt = line.status.get("in_flight"), line.status.get("attempt")
-    if not isinstance(offset, int) or offset <= line.cursor:  # its owner has settled it since it told
+    if not isinstance(offset, int):
         return NONE
     return f"{offset}" if attempt == 1 else f"{offset} ×{attempt}"
 

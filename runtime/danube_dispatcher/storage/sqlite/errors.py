@@ -9,6 +9,7 @@ from ...errors import DanubeError, InvalidArgument, NotAStore, StoreBusy, StoreD
 
 FULL = "no room on the disk; nothing is lost, make room and try again"
 READ_ONLY = "the file or its directory cannot be written; give this user the right to write both"
+MOVED = "is no longer the file that was opened: it was moved, deleted or replaced"
 DAMAGED = "what it holds is not what was written; restore it, with its -wal file, from a copy"
 CORRUPT = (
     "what it holds is not what was written, or the disk failed to read it (SQLite does not tell); check the disk and open it again before you restore a copy"

@@ -15,7 +15,7 @@ from danube_statemachines import Progress
 from ...errors import StoreDamaged, StoreUnavailable
 from ..protocols import Lease, Occupied, Request, Row, Spec
 from ..rules import closed, no_topic
-from .errors import translate
+from .errors import MOVED, translate
 from .leases import Leases, Shared
 from .log import SqliteLog, insert_group
 from .schema import Opened, connect_writer, identity, open_file
@@ -204,9 +204,7 @@ class SqliteStore:
         except OSError:
             same = False
         if not same:
-            raise StoreUnavailable(
-                self.url, f"{self._path} is no longer the file that was opened: it was moved, deleted or replaced; put it back, or close the store"
-            )
+            raise StoreUnavailable(self.url, f"{self._path} {MOVED}; put it back, or close the store")
 
 
 def _find_topic(connection: sqlite3.Connection, name: str) -> tuple[int, int] | None:
