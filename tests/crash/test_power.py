@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -40,6 +42,37 @@ def call_after(recording: Recording, fits: Callable[[Call], bool]) -> int:
 
 def opened(call: Call) -> bool:
     return call.first.startswith(b'{"what": "opened"')
+
+
+ENDS_AT_WORK = """
+import os, sys, threading, time
+
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+
+def work():
+    for number in range(1_000_000):
+        os.pwrite(file, bytes([number % 251]) * 50_000, 0)
+
+threading.Thread(target=work, daemon=True).start()
+time.sleep(float(sys.argv[2]))
+os._exit(0)
+"""
+
+
+@needs_shim
+def test_a_process_that_ends_at_work_is_recorded_to_its_end(tmp_path: Path) -> None:
+    place, log = tmp_path.resolve(), tmp_path.resolve() / "log"
+    directory = place / "recorded"
+    directory.mkdir()
+    file, library = directory / "file", shim.build(place)
+    for nth in range(6):
+        command = [sys.executable, "-c", ENDS_AT_WORK, str(file), f"{0.01 + nth / 5_000}"]
+        subprocess.run(command, env=shim.environment(library, directory, log), check=True)
+    disk = Disk(str(directory))
+    for call in shim.recorded(log):
+        assert len(call.first) in (len(bytes(file)), 50_000, 0)
+        disk.carry_out(call)
+    assert disk.after_cut("everything", Random(1))["file"] == file.read_bytes()
 
 
 @needs_shim
