@@ -69,7 +69,7 @@ class Adapter(Generic[M]):
         if self._port is None:
             self._port = ObservedPort(self._declaration.title, cast("ReliablePort | NonReliablePort", self))
             self._become(self._declaration.observed, self._port)
-        if observer not in self._port.observers:
+        if all(other is not observer for other in self._port.observers):  # two that are equal are two
             self._port.observers += (observer,)
 
     def remove_observer(self, observer: Observer) -> None:

@@ -274,7 +274,7 @@ class Dispatcher(Closable):
 
     def add_observer(self, observer: Observer) -> None:
         """Tell an observer, too, of all that happens from now on; the same one is told once. Nothing is paid for it before, and after it was removed."""
-        self._open_adapter().add_observer(check_observer(observer))
+        self._open_adapter().add_observer(check_observer(observer, needed=True))
 
     def remove_observer(self, observer: Observer) -> None:
         """Tell it nothing any more. Harmless when it is not told anything."""

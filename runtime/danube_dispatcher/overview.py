@@ -60,7 +60,7 @@ def _said(status: str) -> dict[str, object]:
 
     try:
         said: object = json.loads(status or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return dict[str, object](said) if isinstance(said, dict) else {}  # pyright: ignore[reportUnknownArgumentType]  (keys of JSON are strings)
 

@@ -290,9 +290,9 @@ def check_handler(value: object) -> None:
         raise InvalidArgument("handler", f"needs a function that takes a Delivery, not {shown(value)}")
 
 
-def check_observer(value: V) -> V:
-    """None, or what can be told of transitions and effects."""
-    if value is not None and not (callable(getattr(value, "transition", None)) and callable(getattr(value, "effect", None))):
+def check_observer(value: V, *, needed: bool = False) -> V:
+    """What can be told of transitions and effects; None, unless it is needed."""
+    if (needed or value is not None) and not (callable(getattr(value, "transition", None)) and callable(getattr(value, "effect", None))):
         raise InvalidArgument("observer", f"needs the methods transition and effect of danube_dispatcher.Observer, not {shown(value)}")
     return value
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from danube_dispatcher import FailurePolicy, Subscription, Topic, UsageError
+from danube_dispatcher import FailurePolicy, InvalidArgument, Subscription, Topic, UsageError
 from danube_dispatcher.virtual_time import advance
 from danube_statemachines import VARIANTS
 from delivering import Place, Record, join, publish, settle, take, take_and_ack, waiting
@@ -312,6 +312,27 @@ async def test_one_may_come_and_go_while_messages_pass(topic: Topic, reliable: b
     status = subscription.status()
     assert status.counts.delivered == 6
     assert status.state == "Idle"
+
+
+async def test_two_that_are_equal_are_two(topic: Topic) -> None:
+    class Same(Record):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    one, two = Same(), Same()
+    subscription = await topic.subscribe("s", observer=one)
+    subscription.dispatcher.add_observer(two)
+    await join(subscription, "a")
+    assert one.effects("poll") == two.effects("poll") == [("poll",)]
+
+
+async def test_nobody_is_no_observer(topic: Topic) -> None:
+    subscription = await topic.subscribe("s", observer=None)
+    with pytest.raises(InvalidArgument, match="observer: needs the methods"):
+        subscription.dispatcher.add_observer(None)  # type: ignore[arg-type]
+    await join(subscription, "a")
 
 
 async def test_one_that_is_given_when_it_is_open_already_watches_too(topic: Topic) -> None:
