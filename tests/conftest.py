@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import resource
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a job in the background, and so of the processes that tests start
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     stateful.seed_given = config.getoption("--hypothesis-seed")
 
 
