@@ -66,7 +66,7 @@ def test_a_campaign_goes_from_seed_to_seed_until_its_time_is_over() -> None:
     told: list[float] = []
     outcome = campaign(5, HOURS, 0.0, progress=lambda total, hours: told.append(total.hours + hours))
     assert (outcome.seeds, outcome.violation) == ([], None)
-    outcome = campaign(5, 10.0, 1e-6, progress=lambda total, hours: told.append(total.hours + hours))
+    outcome = campaign(5, 10.0, 0.05, progress=lambda total, hours: told.append(total.hours + hours))
     assert outcome.seeds == [5]
     assert outcome.hours < 1.0  # it is enough after the first look
     assert told
