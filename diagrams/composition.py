@@ -93,11 +93,9 @@ RELIABLE = Composition(
 NON_RELIABLE = Composition(
     "a non-reliable dispatcher and what is around it",
     places={
-        "publishers": Place("publishers", "", "leaves"),
-        "log": Place("topic log", "", "beyond"),
-        "owner": Place("subscription", "", "leaves"),
+        **{name: RELIABLE.places[name] for name in ("publishers", "log", "owner")},
         "machine": Place("machine", "who is offered a message", "normal"),
-        "consumers": Place("consumers", "a bounded box each", "leaves"),
+        "consumers": RELIABLE.places["consumers"],
         "observers": Place("outcome, counts, observers", ""),
     },
     calls=(

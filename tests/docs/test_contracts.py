@@ -15,6 +15,7 @@ import pytest
 import danube_dispatcher
 import processes
 from danube_dispatcher import (
+    Consumer,
     ConsumerReplaced,
     DanubeError,
     Delivery,
@@ -22,6 +23,7 @@ from danube_dispatcher import (
     Message,
     NotBlocked,
     OwnershipLost,
+    Subscription,
     SubscriptionInUse,
     SubscriptionNotFound,
     SubscriptionOwned,
@@ -92,13 +94,18 @@ async def test_how_long_to_wait_is_not_compared(machine: Machine) -> None:
     assert await topic.subscribe("s", wait=3) is subscription
 
 
-async def test_unsubscribing_forgets_failures_verdict_and_pause(machine: Machine) -> None:
+async def blocked_and_paused(machine: Machine) -> tuple[Topic, Subscription, Consumer]:
     topic = await machine.topic()
     await publish(topic, *"ab")
     subscription = await topic.subscribe("s", start="earliest", policy=FIRST)
     consumer = await join(subscription, "c")
     await (await take(consumer)).nack()
     await subscription.pause()
+    return topic, subscription, consumer
+
+
+async def test_unsubscribing_forgets_failures_verdict_and_pause(machine: Machine) -> None:
+    topic, subscription, _ = await blocked_and_paused(machine)
     assert subscription.explain().code == "blocked"
     subscription.dispatcher.remove_consumer("c")
     await topic.unsubscribe("s")
@@ -400,12 +407,7 @@ async def test_a_drain_without_a_timeout_waits_for_what_nobody_will_settle(machi
 
 
 async def test_what_is_blocked_can_be_released_and_retried_while_paused(machine: Machine) -> None:
-    topic = await machine.topic()
-    await publish(topic, *"ab")
-    subscription = await topic.subscribe("s", start="earliest", policy=FIRST)
-    consumer = await join(subscription, "c")
-    await (await take(consumer)).nack()
-    await subscription.pause()
+    _, subscription, consumer = await blocked_and_paused(machine)
     assert await subscription.release("retry") == 0
     delivery = await take(consumer)
     assert (delivery.message.payload, delivery.attempt, subscription.status().failures) == (b"a", 2, 0)
